@@ -1,0 +1,131 @@
+// A pad to draw digits on, with mouse, finger, pen or keyboard: one ES module, used by the notebook's widget and by web pages.
+//   import {createPad} from './pad.js';  createPad(element, {onChange: png => …})   png: a data URL, '' when the pad is blank
+const SIDE = 280, PEN = 20;  // of the drawing, in its own pixels
+
+const STYLE = `
+.digit-pad { display: inline-block; padding: 5px; font: 14px system-ui, sans-serif; }
+.digit-pad canvas { display: block; width: min(280px, 100%); aspect-ratio: 1; background: white; border: 1px solid #888; border-radius: 8px;
+                    touch-action: none; cursor: crosshair; }
+.digit-pad canvas:focus-visible, .digit-pad button:focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }
+.digit-pad .buttons { display: flex; gap: 8px; margin-top: 8px; }
+.digit-pad button { flex: 1; padding: 6px 12px; border: 1px solid #888; border-radius: 6px; background: transparent; color: inherit; font: inherit; cursor: pointer; }
+.digit-pad button:disabled { opacity: .45; cursor: default; }
+.digit-pad .hint { margin: 6px 0 0; max-width: 280px; font-size: 12px; opacity: .75; }`;
+
+export function createPad(element, {onChange = () => {}, label = 'Draw a digit here'} = {}) {
+  const root = document.createElement('div');
+  root.className = 'digit-pad';
+  root.innerHTML = `<style>${STYLE}</style>
+    <canvas width="${SIDE}" height="${SIDE}" tabindex="0" role="img"></canvas>
+    <div class="buttons"><button type="button" class="undo">Undo</button><button type="button" class="clear">Clear</button></div>
+    <p class="hint">Mouse, finger or pen. On the keyboard: arrows move, Space puts the pen down and lifts it, Ctrl+Z undoes, Delete clears.</p>`;
+  element.append(root);
+  const canvas = root.querySelector('canvas'), undoButton = root.querySelector('.undo'), clearButton = root.querySelector('.clear');
+  const context = canvas.getContext('2d');
+  canvas.setAttribute('aria-label', label);
+  let strokes = [], drawing = null, cursor = null, timer = 0;  // a stroke is a list of [x, y]; the cursor is the keyboard's pen
+
+  function trace(stroke) {
+    context.beginPath();
+    context.moveTo(...stroke[0]);
+    if (stroke.length === 1) context.lineTo(stroke[0][0] + .01, stroke[0][1]);
+    for (let i = 1; i < stroke.length - 1; i++) {  // curves through the midpoints: no corners where the mouse was slow to report
+      const [x, y] = stroke[i], [nextX, nextY] = stroke[i + 1];
+      context.quadraticCurveTo(x, y, (x + nextX)/2, (y + nextY)/2);
+    }
+    if (stroke.length > 1) context.lineTo(...stroke.at(-1));
+    context.stroke();
+  }
+
+  function paint() {
+    context.fillStyle = 'white';
+    context.fillRect(0, 0, SIDE, SIDE);
+    Object.assign(context, {strokeStyle: 'black', lineWidth: PEN, lineCap: 'round', lineJoin: 'round'});
+    strokes.forEach(trace);
+    undoButton.disabled = clearButton.disabled = !strokes.length;
+  }
+
+  function report() {
+    clearTimeout(timer);
+    timer = 0;
+    onChange(strokes.length ? canvas.toDataURL('image/png') : '');
+    if (cursor) mark();
+  }
+
+  function changed(now = true) {  // paint at once; report at once, or at most eight times a second while the pen moves
+    paint();
+    if (now) report();
+    else if (!timer) timer = setTimeout(() => { paint(); report(); }, 125);
+  }
+
+  function mark() {  // where the keyboard's pen is: never part of the drawing that is reported
+    paint();
+    Object.assign(context, {strokeStyle: drawing ? '#D55E00' : '#0072B2', lineWidth: 2});
+    context.beginPath();
+    context.arc(...cursor, PEN/2, 0, 2*Math.PI);
+    context.stroke();
+  }
+
+  function place(event) {
+    const box = canvas.getBoundingClientRect();
+    return [(event.clientX - box.left)*SIDE/box.width, (event.clientY - box.top)*SIDE/box.height];
+  }
+
+  function undo() { drawing = null; strokes.pop(); changed(); }
+  function clear() { drawing = null; strokes = []; changed(); }
+
+  canvas.addEventListener('pointerdown', event => {
+    if (event.button) return;
+    event.preventDefault();
+    canvas.focus({preventScroll: true});
+    canvas.setPointerCapture(event.pointerId);
+    cursor = null;
+    drawing = [place(event)];
+    strokes.push(drawing);
+    changed(false);
+  });
+  canvas.addEventListener('pointermove', event => {
+    if (!drawing || cursor) return;
+    const steps = event.getCoalescedEvents?.() ?? [];
+    for (const step of steps.length ? steps : [event]) drawing.push(place(step));
+    changed(false);
+  });
+  for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, () => {
+    if (!drawing || cursor) return;
+    drawing = null;
+    changed();
+  });
+
+  const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+  canvas.addEventListener('keydown', event => {
+    const step = ARROWS[event.key], inside = v => Math.min(SIDE - PEN/2, Math.max(PEN/2, v));
+    if (event.key === 'z' && (event.ctrlKey || event.metaKey)) undo();
+    else if (event.key === 'Delete' || event.key === 'Backspace') clear();
+    else if (event.key === ' ') {
+      cursor ??= [SIDE/2, SIDE/4];
+      if (drawing) { drawing = null; changed(); }
+      else { drawing = [[...cursor]]; strokes.push(drawing); changed(false); }
+      mark();
+    } else if (step) {
+      cursor ??= [SIDE/2, SIDE/4];
+      const pace = event.shiftKey ? 3 : 10;
+      cursor = [inside(cursor[0] + step[0]*pace), inside(cursor[1] + step[1]*pace)];
+      if (drawing) { drawing.push([...cursor]); changed(false); }
+      mark();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();  // the notebook has shortcuts of its own
+  });
+  canvas.addEventListener('blur', () => { if (cursor) { drawing = null; cursor = null; changed(); } });
+  undoButton.addEventListener('click', undo);
+  clearButton.addEventListener('click', clear);
+  paint();
+  return {undo, clear, root, strokes: () => strokes, png: () => strokes.length ? canvas.toDataURL('image/png') : ''};
+}
+
+export default {  // what anywidget asks for
+  render({model, el}) {
+    const pad = createPad(el, {label: model.get('label'), onChange: png => { model.set('png', png); model.save_changes(); }});
+    return () => pad.root.remove();
+  },
+};
