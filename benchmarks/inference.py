@@ -1,0 +1,76 @@
+"""How fast pictures are read: `python benchmarks/inference.py`, also a part of `make bench`; writes benchmarks/inference.json.
+
+One core. The commands are whole processes from a cold start, each in turn with `python -c "import torch"`.
+"""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PICTURES = HERE.parent/'test_images'
+
+ONE_CORE = r'''
+import json, resource, statistics, sys, time
+import cv2, numpy as np, torch
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
+from mnist_course.data import load_mnist
+from mnist_course.inference import predict, preprocess
+
+def milliseconds(f, times):
+    f()
+    spent = []
+    for _ in range(times):
+        start = time.perf_counter()
+        f()
+        spent.append(1000*(time.perf_counter() - start))
+    return round(statistics.median(spent), 2)
+
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == 'darwin' else 1e3)
+
+image = load_mnist()[0][0][0].numpy()
+moved = np.roll(image, 4, 1)  # no longer in the middle: not of MNIST's form
+predict(image), predict(moved)
+before = peak()
+photo = milliseconds(lambda: preprocess(sys.argv[1]), 9)
+more = peak() - before
+print(json.dumps({'more_mb': round(more), 'milliseconds': {'preprocess, 12 megapixels': photo, 'predict, 28 × 28 as in MNIST': milliseconds(lambda: predict(image), 50),
+                  'predict, another 28 × 28': milliseconds(lambda: predict(moved), 50)}}))
+'''
+
+
+def seconds(command: list[str], folder: str) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def measure() -> dict:
+    "All of it, as it is kept."
+    one_core = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    said = subprocess.run([sys.executable, '-c', ONE_CORE, str(PICTURES/'huge_6.jpg')], check=True, env=one_core, stdout=subprocess.PIPE, text=True).stdout
+    commands = {'import torch': [sys.executable, '-c', 'import torch'],
+                'mnist_test': [sys.executable, '-c', 'import sys; from mnist_course.cli import mnist_test; sys.exit(mnist_test())', str(PICTURES/'my_digit_7.png')]}
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [{name: seconds(command, folder) for name, command in commands.items()} for _ in range(6)][1:]
+    return {'command': 'python benchmarks/inference.py', 'date': date.today().isoformat(), **json.loads(said),
+            'cold_start_seconds': {name: round(statistics.median(r[name] for r in runs), 2) for name in commands},
+            'cold_start_ratio': round(statistics.median(r['mnist_test']/r['import torch'] for r in runs), 2)}
+
+
+def write() -> None:
+    result = measure()
+    print(json.dumps(result, indent=1, ensure_ascii=False))
+    (HERE/'inference.json').write_text(json.dumps(result, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    write()
+    from notebooks import fill_all
+    fill_all()
