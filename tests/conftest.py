@@ -1,0 +1,42 @@
+"""What several test files share: copies to work in, and the commands as a user meets them."""
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from checks import command, copy_course
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # before PyTorch is loaded; see run.py
+set_hypothesis_home_dir(Path(tempfile.gettempdir())/'mnist_course_hypothesis')  # not in the checkout: tests change no file
+
+
+@pytest.fixture(scope='session')
+def course(tmp_path_factory) -> Path:
+    "A copy of the notebooks and what they read, so that nothing is written in the checkout."
+    return copy_course(ROOT, tmp_path_factory.mktemp('course'))
+
+
+@pytest.fixture(scope='session')
+def mnist(tmp_path_factory) -> Path:
+    "A folder with a `data` folder, filled by the library."
+    from mnist_course.data import load_mnist
+    folder = tmp_path_factory.mktemp('mnist')
+    load_mnist(folder/'data')
+    return folder
+
+
+def call(name: str, *args, cwd: Path, timeout: float = 600, **options) -> subprocess.CompletedProcess:
+    "Run a command of the course as a user does; what it printed, and its status."
+    return subprocess.run([command(name), *map(str, args)], cwd=cwd, timeout=timeout, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, encoding='utf-8', **options)
+
+
+def in_python(code: str, cwd: Path, **options) -> subprocess.CompletedProcess:
+    "Run a few lines in a fresh Python."
+    return subprocess.run([sys.executable, '-c', code], cwd=cwd, timeout=600, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, encoding='utf-8', **options)

@@ -1,0 +1,191 @@
+"""JupyterLab in a real Chromium: a notebook opened and run as a reader does, and its interactive parts moved."""
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+CANDIDATES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome',
+              '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome', '/Applications/Chromium.app/Contents/MacOS/Chromium',
+              r'C:\Program Files\Google\Chrome\Application\chrome.exe']
+CHROMIUM = next((found for c in CANDIDATES if (found := shutil.which(c))), None)
+if not CHROMIUM and not os.environ.get('CI'):
+    pytest.skip('no Chromium here: install it to run the browser test (apt install chromium)', allow_module_level=True)
+
+FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+         '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage']
+IDLE = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+CELLS = '''window.jupyterapp.shell.currentWidget.content.widgets.filter(w => w.model.type === 'code').map(w => ({
+    code: w.model.sharedModel.getSource(), count: w.model.executionCount, outputs: w.model.outputs.toJSON()}))'''
+
+
+@pytest.fixture(scope='session')
+def jupyterlab(course, tmp_path_factory):
+    "A JupyterLab on a copy of the course, with settings of its own; its address."
+    own = tmp_path_factory.mktemp('jupyter')
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    env = {**os.environ, 'IN_TEST': '1', 'JUPYTER_CONFIG_DIR': str(own/'config'), 'JUPYTER_DATA_DIR': str(own/'data'),
+           'JUPYTER_RUNTIME_DIR': str(own/'runtime'), 'JUPYTERLAB_SETTINGS_DIR': str(own/'settings'), 'JUPYTERLAB_WORKSPACES_DIR': str(own/'work')}
+    with open(own/'log', 'w') as log:
+        server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0',
+                                   '--allow-root', '--IdentityProvider.token=t', f'--ServerApp.root_dir={course/"nbs"}',
+                                   '--LabApp.expose_app_in_browser=True', '--LabApp.extension_manager=readonly', '--LabApp.news_url=None'],
+                                  cwd=course/'nbs', env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(300):
+            assert server.poll() is None, (own/'log').read_text()
+            try: urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token=t', timeout=5).close(); break
+            except OSError: time.sleep(.2)
+        yield f'http://127.0.0.1:{port}'
+    finally:
+        server.terminate()
+        try: server.wait(20)
+        except subprocess.TimeoutExpired: server.kill()
+
+
+@pytest.fixture(scope='session')
+def chromium():
+    assert CHROMIUM, 'CI is set, and there is no Chromium: install it (apt install chromium)'
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    page = chromium.new_page(viewport={'width': 1400, 'height': 1000})
+    page.set_default_timeout(120_000)
+    yield page
+    page.close()
+
+
+def open_notebook(page, address: str, name: str) -> None:
+    page.goto(f'{address}/lab/tree/{name}.ipynb?reset&token=t')
+    page.wait_for_function(IDLE)
+
+
+def run_all(page) -> list[dict]:
+    "Run all cells and wait for the last one; the code cells with their outputs."
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    ended = f"({CELLS}).some(c => c.outputs.some(o => o.output_type === 'error')) || ({CELLS}).filter(c => c.code.trim()).every(c => c.count)"
+    page.wait_for_function(f'({IDLE}) && ({ended})', timeout=600_000)
+    return page.evaluate(CELLS)
+
+
+def errors(cells: list[dict]) -> list[str]:
+    return [f'{o["ename"]}: {o["evalue"]}' for c in cells for o in c['outputs'] if o['output_type'] == 'error']
+
+
+def alternative_texts(page) -> list[str]:
+    "Of every picture in the outputs; those that are on the screen must really be drawn, with theirs."
+    outputs = [o['data'] for c in page.evaluate(CELLS) for o in c['outputs'] if 'image/png' in o.get('data', {})]
+    alts = [re.search('<img[^>]* alt="([^"]*)"', ''.join(data.get('text/html', ''))) for data in outputs]
+    assert outputs and all(found and found[1].strip() for found in alts), 'a figure without alternative text'
+    drawn = page.locator('.jp-OutputArea img').evaluate_all('all => all.map(i => [i.alt, i.complete && i.naturalWidth])')
+    assert drawn and all(alt.strip() and width > 100 for alt, width in drawn)
+    return [found[1] for found in alts if found]
+
+
+def runs_from_top_to_bottom(page, address: str, name: str) -> list[dict]:
+    open_notebook(page, address, name)
+    page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    page.wait_for_function(f'({CELLS}).every(c => c.outputs.length === 0)')
+    cells = run_all(page)
+    assert errors(cells) == []
+    counts = [c['count'] for c in cells if c['code'].strip()]
+    assert counts == list(range(counts[0], counts[0] + len(counts)))
+    return cells
+
+
+def test_00_start_here_shows_its_committed_figures_and_runs(page, jupyterlab):
+    open_notebook(page, jupyterlab, '00_start_here')
+    page.locator('.jp-OutputArea img').first.wait_for()
+    assert alternative_texts(page)
+    cells = runs_from_top_to_bottom(page, jupyterlab, '00_start_here')
+    assert alternative_texts(page)
+    shown = [o for c in cells[:7] for o in c['outputs']]
+    assert any('image/png' in o.get('data', {}) for o in shown), 'no figure in the first cells'
+
+
+def test_01_data_runs_with_its_figures_and_their_alternative_text(page, jupyterlab):
+    runs_from_top_to_bottom(page, jupyterlab, '01_data')
+    alts = alternative_texts(page)
+    assert any('mean picture of each digit' in alt for alt in alts) and any('Map of the course' in alt for alt in alts)
+
+
+def test_02_model_has_a_slider_that_redraws_its_figure(page, jupyterlab):
+    cells = runs_from_top_to_bottom(page, jupyterlab, '02_model')
+    assert any('slider.observe' in c['code'] for c in cells)
+    page.evaluate("""() => {
+        const notebook = window.jupyterapp.shell.currentWidget.content;
+        notebook.scrollToItem(notebook.widgets.findIndex(w => w.model.sharedModel.getSource().includes('slider.observe')), 'center'); }""")
+    figure = page.locator('img[alt^="Edge kernel at 45 degrees"]')
+    figure.wait_for()
+    before = figure.get_attribute('src')
+    page.locator('.widget-slider .noUi-handle').first.press('ArrowRight')
+    moved = page.locator('img[alt^="Edge kernel at 60 degrees"]')
+    moved.wait_for(timeout=30_000)
+    assert moved.get_attribute('src') != before and figure.count() == 0
+
+
+@pytest.fixture
+def widgets(page, jupyterlab):
+    "The page of widgets, run, with its first widget on the screen; one cell is brought there by its words."
+    runs_from_top_to_bottom(page, jupyterlab, '07_widgets')
+    def bring(words: str) -> None:
+        page.evaluate("""words => {
+            const notebook = window.jupyterapp.shell.currentWidget.content;
+            notebook.scrollToItem(notebook.widgets.findIndex(w => w.model.sharedModel.getSource().trim() === words), 'start'); }""", words)
+    return bring
+
+
+def draw(page, points: list[tuple[int, int]]) -> None:
+    "Draw one stroke on the pad with the mouse; points in its 280 by 280."
+    box = page.locator('.digit-pad canvas').first.bounding_box()
+    at = [(box['x'] + x*box['width']/280, box['y'] + y*box['height']/280) for x, y in points]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for x, y in at[1:]: page.mouse.move(x, y, steps=6)
+    page.mouse.up()
+
+
+def test_a_7_drawn_with_the_mouse_is_read_as_7_and_a_3_as_3(page, widgets):
+    widgets('draw_widget()')
+    pad = page.locator('.digit-pad').first
+    pad.wait_for()
+    answer = page.locator('.jp-OutputArea .widget-hbox .digit-answer').first
+    draw(page, [(70, 50), (200, 50), (120, 230)])
+    page.wait_for_function("document.querySelector('.widget-hbox .digit-answer')?.innerText.trim() === '7'", timeout=30_000)
+    pad.locator('.clear').click()
+    answer.wait_for(state='detached')
+    draw(page, [(80, 60), (140, 40), (195, 75), (180, 115), (130, 132), (190, 150), (205, 195), (150, 232), (80, 215)])
+    page.wait_for_function("document.querySelector('.widget-hbox .digit-answer')?.innerText.trim() === '3'", timeout=30_000)
+    pad.locator('.undo').click()
+    answer.wait_for(state='detached')
+
+
+def test_uploaded_pictures_are_read_on_the_page_and_rubbish_gets_a_sentence(page, widgets, course, tmp_path):
+    widgets('upload_widget()')
+    button = page.get_by_role('button', name='Choose pictures').first
+    (tmp_path/'shopping.png').write_text('milk, eggs, bread')
+    def upload(*files):
+        with page.expect_file_chooser() as chooser: button.click()
+        chooser.value.set_files([str(f) for f in files])
+    output = page.locator('.jp-OutputArea .widget-vbox').first
+    for name in ('my_digit_7.png', 'chalk_2.jpg'):
+        upload(course/'test_images'/name)
+        output.get_by_text(f'{name}: it reads {name[-5]}').wait_for()
+    alt = output.locator('img').first.get_attribute('alt')
+    assert alt.startswith('chalk_2.jpg: read as 2')
+    upload(tmp_path/'shopping.png', course/'test_images'/'pencil_0.jpg')
+    output.get_by_role('alert').get_by_text('is not a picture').wait_for()
+    output.get_by_text('pencil_0.jpg: it reads 0').wait_for()

@@ -1,0 +1,192 @@
+"""What importers of the library count on, and what they meet with bad files."""
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import mnist_course
+from conftest import in_python
+from mnist_course.data import ASSETS, MD5, load_mnist
+from mnist_course.evaluation import evaluate
+from mnist_course.model import MnistCNN
+from mnist_course.training import Recipe, fit, load_model, save_model
+
+
+@pytest.fixture(scope='module')
+def digits():
+    "A few hundred pictures to learn from, and a few to be judged by."
+    images, labels = load_mnist()[0]
+    return (images[:640], labels[:640]), (images[-200:], labels[-200:])
+
+
+def model(seed=42):
+    torch.manual_seed(seed)
+    return MnistCNN()
+
+
+def quiet(*args, **kwargs): return fit(*args, report=None, device='cpu', **kwargs)
+
+
+def same_weights(one, other) -> bool:
+    one, other = one.state_dict(), other.state_dict()
+    return list(one) == list(other) and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_importing_the_package_loads_nothing_heavy(tmp_path):
+    heavy = "{'torch', 'torchvision', 'numpy', 'matplotlib', 'PIL', 'cv2', 'sklearn', 'captum', 'tqdm'}"
+    done = in_python(f'import mnist_course, sys; assert mnist_course.__version__; print(sorted(set(sys.modules) & {heavy}))', tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, '[]'), done.stderr
+
+
+def test_importing_any_module_loads_no_pyplot_torchvision_sklearn_or_captum(tmp_path):
+    modules = [p.stem for p in Path(mnist_course.__file__).parent.glob('*.py') if not p.stem.startswith('_')]
+    done = in_python(f'''import importlib, sys
+for name in {modules}: importlib.import_module(f'mnist_course.{{name}}')
+print(sorted(set(sys.modules) & {{'torchvision', 'matplotlib.pyplot', 'sklearn', 'captum', 'IPython'}}))''', tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, '[]'), done.stderr
+
+
+def test_the_fixed_names_are_there_from_their_modules_and_from_the_package():
+    for name in mnist_course.__all__:
+        module = __import__(f'mnist_course.{mnist_course._homes[name]}', fromlist=[name])
+        assert getattr(mnist_course, name) is getattr(module, name)
+    assert {'load_mnist', 'MnistCNN', 'fit', 'save_model', 'load_model', 'evaluate', 'preprocess', 'predict', 'read_number', 'Prediction',
+            'upload_widget', 'draw_widget'} <= set(dir(mnist_course))
+    with pytest.raises(AttributeError, match='no attribute'): mnist_course.no_such_name  # noqa: B018
+
+
+def test_mnist_is_whole():
+    (images, labels), (test_images, test_labels) = load_mnist()
+    assert (images.shape, test_images.shape) == ((60_000, 28, 28), (10_000, 28, 28))
+    assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
+    assert labels.bincount().min() > 5_000 and test_labels.bincount().min() > 800
+
+
+@pytest.mark.parametrize('spoil', [lambda data: data[:1_000], lambda data: b'', lambda data: data[:-1] + bytes([data[-1] ^ 1])],
+                         ids=['truncated', 'empty', 'one bit'])
+def test_a_damaged_data_file_is_named_and_replaced(spoil, tmp_path, capsys):
+    load_mnist(tmp_path)
+    assert capsys.readouterr().err == ''
+    file = tmp_path/'MNIST'/'raw'/'t10k-labels-idx1-ubyte'
+    whole = file.read_bytes()
+    file.write_bytes(spoil(whole))
+    load_mnist(tmp_path)
+    assert str(file) in capsys.readouterr().err and file.read_bytes() == whole
+    assert sorted(p.name for p in file.parent.iterdir()) == sorted(MD5)
+
+
+def test_a_data_folder_that_cannot_be_made_is_an_oserror_that_names_it(tmp_path):
+    (tmp_path/'data').write_text('a file where the folder should be')
+    with pytest.raises(OSError, match='data'): load_mnist(tmp_path/'data')
+    assert (tmp_path/'data').read_text() == 'a file where the folder should be'
+
+
+def test_stopping_and_going_on_changes_nothing(digits, tmp_path):
+    train, valid = digits
+    whole, parts, file = model(), model(), tmp_path/'checkpoint.pth'
+    history = quiet(whole, train, valid, Recipe(epochs=3))
+    quiet(parts, train, valid, Recipe(epochs=2), checkpoint=file)
+    parts = model(seed=7)
+    resumed = quiet(parts, train, valid, Recipe(epochs=3), checkpoint=file, resume=True)
+    assert same_weights(whole, parts)
+    assert [r['valid_loss'] for r in history] == [r['valid_loss'] for r in resumed]
+
+
+def test_a_schedule_and_augmentation_go_on_where_they_were(digits, tmp_path):
+    def unplugged(rows): raise KeyboardInterrupt
+    recipe = Recipe(epochs=2, tilt=10, stroke=.5, bend=.5, schedule='one-cycle')
+    whole, parts, file = model(), model(), tmp_path/'checkpoint.pth'
+    quiet(whole, *digits, recipe)
+    with pytest.raises(KeyboardInterrupt): fit(parts, *digits, recipe, checkpoint=file, report=unplugged, device='cpu')
+    assert not same_weights(whole, parts)
+    quiet(parts := model(seed=7), *digits, recipe, checkpoint=file, resume=True)
+    assert same_weights(whole, parts)
+    with pytest.raises(ValueError, match='epochs 2'):  # a schedule is laid out for its epochs
+        quiet(model(), *digits, replace(recipe, epochs=3), checkpoint=file, resume=True)
+
+
+def test_a_network_learns_to_doubt_what_is_labelled_minus_one(digits):
+    (images, labels), valid = digits
+    m = model()
+    quiet(m, (torch.cat([images, 255 - images]), torch.cat([labels, torch.full_like(labels, -1)])), valid, Recipe(epochs=3))
+    sure = [evaluate(m, (x, valid[1])).confidence.mean() for x in (valid[0], 255 - valid[0])]
+    assert sure[1] < .2 < .5 < sure[0]
+
+
+def test_a_checkpoint_of_another_run_is_refused(digits, tmp_path):
+    quiet(model(), *digits, Recipe(epochs=1), checkpoint=tmp_path/'c.pth')
+    for recipe, seed in ((Recipe(epochs=2, lr=.1), 42), (Recipe(epochs=2), 43)):
+        with pytest.raises(ValueError, match='another run'): quiet(model(), *digits, recipe, seed=seed, checkpoint=tmp_path/'c.pth', resume=True)
+
+
+def test_the_same_seed_gives_the_same_weights(digits):
+    first, second = model(), model()
+    for m in (first, second): quiet(m, *digits, Recipe(epochs=1, tilt=5, shift=1), seed=3)
+    assert same_weights(first, second)
+
+
+@pytest.mark.parametrize('values', [{'epochs': 0}, {'bs': 0}, {'lr': 0}, {'lr': -1}, {'lr': float('nan')}, {'lr': float('inf')},
+                                    {'dropout': 1}, {'model': 'none'}, {'stroke': 2}, {'schedule': 'up'}])
+def test_a_recipe_that_cannot_be_is_refused_by_name(values):
+    with pytest.raises(ValueError, match='|'.join(('epochs', 'batch size', 'learning rate', 'dropout', 'model', 'stroke', 'schedule'))): Recipe(**values)
+
+
+def test_a_loss_that_runs_away_is_a_sentence(digits):
+    with pytest.raises(ValueError, match='learning rate'): quiet(model(), *digits, Recipe(epochs=3, lr=1e12))
+
+
+def test_a_saved_model_gives_the_same_answers(digits, tmp_path):
+    m = model()
+    quiet(m, *digits, Recipe(epochs=1))
+    again = load_model(save_model(m, tmp_path/'new folder'/'m.pth', seed=42), device='cpu')
+    assert torch.equal(evaluate(m, digits[1]).probs, evaluate(again, digits[1]).probs)
+    assert again.header['seed'] == 42 and not again.training
+
+
+@pytest.mark.parametrize('file', ['mnist_model.pth', 'course_model.pth'])
+def test_the_shipped_weights_read_digits(file):
+    m = load_model(ASSETS/file)
+    accuracy = evaluate(m, load_mnist()[1]).accuracy
+    assert accuracy > .985 and abs(accuracy - m.header['test_accuracy']) < 1e-3
+
+
+def test_saving_over_a_model_that_cannot_be_written_keeps_the_old_one(tmp_path, monkeypatch):
+    file = save_model(model(), tmp_path/'m.pth')
+    old = file.read_bytes()
+    def full(*_): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='space'): save_model(model(seed=1), file)
+    assert file.read_bytes() == old and list(tmp_path.iterdir()) == [file]
+
+
+class Trap:
+    "A pickle that makes a file when it is loaded with its code."
+    def __init__(self, file): self.file = file
+    def __reduce__(self): return Path.touch, (self.file,)
+
+
+def not_a_model(kind: str, path: Path):
+    if kind == 'folder': path.mkdir()
+    elif kind == 'empty': path.write_bytes(b'')
+    elif kind == 'text': path.write_text('these are not weights')
+    elif kind == 'half': path.write_bytes(save_model(model(), path).read_bytes()[:100_000])
+    elif kind == 'code, zipped': torch.save({'format': 'mnist_course model 1', 'state': Trap(path.parent/'ran')}, path)
+    elif kind == 'code': path.write_bytes(pickle.dumps(Trap(path.parent/'ran'), protocol=2))
+    elif kind == 'foreign weights': torch.save(torch.nn.Linear(784, 10).state_dict(), path)
+    elif kind == 'whole module': torch.save(torch.nn.Linear(784, 10), path)
+    elif kind == 'other shapes':
+        save_model(model(), path)
+        content = torch.load(path, weights_only=True)
+        content['state']['fc2.weight'] = torch.zeros(10, 64)
+        torch.save(content, path)
+
+
+@pytest.mark.parametrize('kind', ['missing', 'folder', 'empty', 'text', 'half', 'code, zipped', 'code', 'foreign weights', 'whole module', 'other shapes'])
+def test_what_is_not_a_model_is_refused_in_one_sentence_and_never_run(kind, tmp_path):
+    path = tmp_path/'m.pth'
+    not_a_model(kind, path)
+    with pytest.raises((FileNotFoundError, IsADirectoryError, ValueError), match=r'm\.pth') as caught: load_model(path)
+    assert '\n' not in str(caught.value) and not (tmp_path/'ran').exists()

@@ -1,0 +1,77 @@
+"""Every notebook runs in a real kernel, shrunk, as papermill runs it; parameters take effect; a kernel that hangs is ended."""
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import checks
+from conftest import ROOT
+from notebooks import clean, notebooks, parameters, run, write
+
+NOTEBOOKS = [p.relative_to(ROOT/'nbs') for p in notebooks()]
+
+
+def outputs(path: Path) -> str:
+    "All that the cells of a run notebook show, as text."
+    return '\n'.join(checks.text_of(o) for c in checks.read(path)['cells'] for o in c.get('outputs', []))
+
+
+@pytest.mark.parametrize('name', NOTEBOOKS, ids=lambda p: p.stem)
+def test_it_runs_in_a_kernel_and_shows_what_may_be_committed(name, course, tmp_path):
+    before = sorted(p for p in course.rglob('*'))
+    run(course/'nbs'/name, tmp_path/name.name, env={'IN_TEST': '1'}, seconds=900, grace=60)
+    assert checks.content(clean(checks.read(tmp_path/name.name))) == []
+    assert sorted(p for p in course.rglob('*')) == before, 'it writes files beside the notebook'
+
+
+@pytest.mark.parametrize('name', NOTEBOOKS, ids=lambda p: p.stem)
+def test_its_cells_have_ids_of_their_own(name):
+    ids = [c['id'] for c in checks.read(ROOT/'nbs'/name)['cells']]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_parameter_takes_effect(course, tmp_path):
+    nb = checks.read(course/'nbs'/'05_visualization.ipynb')
+    last = next(i for i, c in enumerate(nb['cells']) if '{n_small} small digits' in checks.source(c))
+    write(tmp_path/'page.ipynb', {**nb, 'cells': nb['cells'][:last+1]})  # to the first figure, whose alternative text says how many
+    for n in (90, 120):
+        run(tmp_path/'page.ipynb', tmp_path/'out.ipynb', {'n_small': n}, env={'IN_TEST': '1'}, seconds=900)
+        assert f'{n} small digits' in outputs(tmp_path/'out.ipynb')
+
+
+def test_a_parameter_that_the_notebook_does_not_have_is_refused(course, tmp_path):
+    with pytest.raises(ValueError, match='01_data.ipynb has no parameter n_time'): run(course/'nbs'/'01_data.ipynb', tmp_path/'a.ipynb', {'n_time': 1})
+
+
+def small(path: Path, *cells: str) -> Path:
+    "A notebook of these cells, the first of them its parameters."
+    made = [{'cell_type': 'code', 'id': f'c{i}', 'metadata': {} if i else {'tags': ['parameters']}, 'execution_count': None, 'outputs': [],
+             'source': code} for i, code in enumerate(cells)]
+    write(path, clean({'cells': made, 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}))
+    return path
+
+
+def test_values_reach_the_cells_below_the_parameters_and_eval_false_is_left_out(tmp_path):
+    page = small(tmp_path/'a.ipynb', 'n = 1\nname = "x"', '2*n, name, __import__("os").environ.get("IN_TEST")', '#| eval: false\n1/0')
+    run(page, tmp_path/'out.ipynb', {'n': 21, 'name': 'it\'s "ä"'}, env={'IN_TEST': None})
+    assert parameters(page) == ['n', 'name'] and '(42, \'it\\\'s "ä"\', None)' in outputs(tmp_path/'out.ipynb')
+
+
+def test_a_cell_that_fails_is_shown_with_its_error(tmp_path):
+    with pytest.raises(RuntimeError, match='ZeroDivisionError'): run(small(tmp_path/'a.ipynb', 'n = 0', '1/n'), tmp_path/'out.ipynb')
+
+
+def test_a_kernel_that_hangs_is_ended(tmp_path):
+    page = small(tmp_path/'a.ipynb', 'import os, signal, time', f'open({str(tmp_path/"pid")!r}, "w").write(str(os.getpid()))',
+                 'signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: time.sleep(1)')
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match='a.ipynb'): run(page, tmp_path/'out.ipynb', seconds=20, grace=1)
+    assert time.monotonic() - start < 60
+    kernel = int((tmp_path/'pid').read_text())
+    for _ in range(100):
+        if not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE: return
+        time.sleep(.1)
+    os.kill(kernel, 9)
+    raise AssertionError('the kernel is still running')
