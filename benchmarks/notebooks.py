@@ -9,11 +9,14 @@ A notebook that fails keeps its old outputs, and the exit status is 1.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/'nbs'
@@ -37,16 +40,83 @@ def parameters(path: Path) -> list[str]:
     return re.findall(r'^(\w+) *=', source(cells[0]), re.M) if cells else []
 
 
-def end(process: subprocess.Popen) -> None:
-    "Kill a process and all that it has started: a kernel lives in a session of its own."
-    import psutil
-    try: tree = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess: tree = []
-    process.kill()
-    for child in tree:
-        try: child.kill()
+class Stuck(RuntimeError):
+    "A kernel that waits for ever: it neither answers nor works."
+
+
+def family(process: subprocess.Popen) -> list[psutil.Process]:
+    "A process and all that it has started: a kernel lives in a session of its own."
+    if process.returncode is not None: return []  # its number may be another's by now
+    try: return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess: return []
+
+
+def work(process: subprocess.Popen) -> float:
+    "Processor seconds that it and all that it has started have used."
+    total = 0.
+    for p in family(process):
+        try: total += sum(p.cpu_times()[:2])
         except psutil.NoSuchProcess: pass
-    process.communicate()
+    return total
+
+
+def stacks(process: subprocess.Popen) -> str:
+    "Where each of its threads stands, and those of all that it has started, where the system lets py-spy look."
+    tool = shutil.which('py-spy', path=str(Path(sys.executable).parent))
+    looks = [subprocess.run([tool, 'dump', '--pid', str(p.pid)], capture_output=True, text=True, timeout=60).stdout for p in family(process)] if tool else []
+    return '\n'.join(looks)
+
+
+def end(process: subprocess.Popen) -> None:
+    "Kill it and all that it has started."
+    for p in family(process):
+        try: p.kill()
+        except psutil.NoSuchProcess: pass
+    process.wait()
+
+
+def finish(process: subprocess.Popen, seconds: float, idle: float) -> None:
+    "Wait until it ends; kill it when it must not go on. Raises RuntimeError after `seconds`, Stuck when it did nothing for `idle` seconds."
+    start = since = time.monotonic()
+    done = 0.
+    try:
+        while True:
+            try: process.wait(min(5, idle/2)); return
+            except subprocess.TimeoutExpired: now, spent = time.monotonic(), work(process)
+            if spent > done + .01*(now - since) + .2: since, done = now, spent  # more than a process that only waits
+            if now - start > seconds: raise RuntimeError(f'took longer than {seconds:.0f} s')
+            if now - since > idle: raise Stuck(f'stood still for {idle:.0f} s:\n{stacks(process)}')
+    finally: end(process)
+
+
+def waits_at(out: Path) -> str:
+    "The cell in which a run stopped, as papermill left it."
+    try: cells = json.loads(out.read_text(encoding='utf-8'))['cells']
+    except (OSError, ValueError): return 'before the first cell'
+    running = [c for c in cells if c['metadata'].get('papermill', {}).get('status') == 'running']
+    return f'in the cell {source(running[0])[:200]!r}' if running else 'between two cells'
+
+
+def run_once(path: Path, out: Path, values: dict | None, env: dict | None, seconds: float, idle: float) -> float:
+    nb = json.loads(path.read_text(encoding='utf-8'))
+    nb['cells'] = [c for c in nb['cells'] if not re.search(r'^#\| *eval: *false', source(c), re.M)]
+    merged = {k: v for k, v in {**os.environ, 'PYDEVD_DISABLE_FILE_VALIDATION': '1', **(env or {})}.items() if v is not None}
+    with tempfile.TemporaryDirectory() as folder, (Path(folder)/'log').open('w+', encoding='utf-8', errors='replace') as log:
+        todo = Path(folder)/path.name
+        todo.write_text(json.dumps(nb), encoding='utf-8')
+        command = [sys.executable, '-m', 'papermill', str(todo), str(out), '--kernel', 'python3', '--cwd', str(path.parent),
+                   '--start-timeout', '120', '--execution-timeout', str(int(seconds)), '--no-progress-bar']
+        if values: command += ['--parameters_yaml', json.dumps(values)]
+        start = time.perf_counter()
+        process = subprocess.Popen(command, env=merged, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            finish(process, seconds, idle)
+            if process.returncode: raise RuntimeError('failed')
+        except RuntimeError as e:
+            log.seek(0)
+            where = '' if process.returncode > 0 else f'{waits_at(out)} '
+            raise type(e)(f'{path.name} {where}{e}:\n{log.read()[-3000:]}') from e
+        return time.perf_counter() - start
 
 
 def run(
@@ -55,30 +125,14 @@ def run(
     values: dict | None = None,  # parameters; each must be one that the notebook has
     env: dict | None = None,  # additional environment variables; None as a value removes one
     seconds: float = 1800,  # the longest that it may take
-    grace: float = 180,  # how long after that papermill may take to end by itself
+    idle: float = 60,  # the longest that it may do nothing; then it is run once more, because kernels lose a message now and then
 ) -> float:
     "Run a notebook headless in a fresh kernel; its seconds. Raises RuntimeError with the end of what papermill says."
     unknown = set(values or {}) - set(parameters(path))
     if unknown: raise ValueError(f'{path.name} has no parameter {", ".join(sorted(unknown))}')
-    nb = json.loads(path.read_text(encoding='utf-8'))
-    nb['cells'] = [c for c in nb['cells'] if not re.search(r'^#\| *eval: *false', source(c), re.M)]
-    todo = out.with_suffix('.todo.ipynb')
-    todo.write_text(json.dumps(nb), encoding='utf-8')
-    merged = {k: v for k, v in {**os.environ, 'PYDEVD_DISABLE_FILE_VALIDATION': '1', **(env or {})}.items() if v is not None}
-    command = [sys.executable, '-m', 'papermill', str(todo), str(out), '--kernel', 'python3', '--cwd', str(path.parent),
-               '--start-timeout', '120', '--execution-timeout', str(int(seconds)), '--no-progress-bar']
-    if values: command += ['--parameters_yaml', json.dumps(values)]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, env=merged, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               encoding='utf-8', errors='replace')
-    try: said, _ = process.communicate(timeout=seconds+grace)
-    except BaseException as e:  # papermill may wait for ever
-        end(process)
-        if isinstance(e, subprocess.TimeoutExpired): raise RuntimeError(f'{path.name} took longer than {seconds+grace:.0f} s') from e
-        raise
-    finally: todo.unlink(missing_ok=True)
-    if process.returncode: raise RuntimeError(f'{path.name} failed:\n{said[-3000:]}')
-    return time.perf_counter() - start
+    try: return run_once(path, out, values, env, seconds, idle)
+    except Stuck as e: print(f'{e}\nOnce more, in a new kernel …', file=sys.stderr, flush=True)
+    return run_once(path, out, values, env, seconds, idle)
 
 
 def without_addresses(text):
