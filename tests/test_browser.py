@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from base64 import b64encode
 
 import pytest
 
@@ -173,6 +174,16 @@ def test_a_7_drawn_with_the_mouse_is_read_as_7_and_a_3_as_3(page, widgets):
     answer.wait_for(state='detached')
 
 
+def drop(page, target, files: dict[str, bytes]) -> None:
+    "Let go of files above an element, as a hand does with the mouse."
+    sent = [[name, b64encode(content).decode()] for name, content in files.items()]
+    held = page.evaluate_handle("""files => {
+        const held = new DataTransfer();
+        for (const [name, text] of files) held.items.add(new File([Uint8Array.from(atob(text), c => c.charCodeAt(0))], name));
+        return held; }""", sent)
+    for kind in ('dragenter', 'dragover', 'drop'): target.dispatch_event(kind, {'dataTransfer': held})
+
+
 def test_uploaded_pictures_are_read_on_the_page_and_rubbish_gets_a_sentence(page, widgets, course, tmp_path):
     widgets('upload_widget()')
     button = page.get_by_role('button', name='Choose pictures').first
@@ -189,3 +200,9 @@ def test_uploaded_pictures_are_read_on_the_page_and_rubbish_gets_a_sentence(page
     upload(tmp_path/'shopping.png', course/'test_images'/'pencil_0.jpg')
     output.get_by_role('alert').get_by_text('is not a picture').wait_for()
     output.get_by_text('pencil_0.jpg: it reads 0').wait_for()
+    drop(page, output.locator('.picture-drop'), {'marker_2.jpg': (course/'test_images'/'marker_2.jpg').read_bytes()})
+    output.get_by_text('marker_2.jpg: it reads 2').wait_for()
+    assert output.get_by_text('pencil_0.jpg').count() == 0
+    drop(page, output.locator('.picture-drop'), {'panorama.jpg': bytes(10_000_001), 'marker_9.png': (course/'test_images'/'marker_9.png').read_bytes()})
+    output.get_by_role('alert').get_by_text('more than 10 MB').wait_for()
+    output.get_by_text('marker_9.png: it reads 9').wait_for()

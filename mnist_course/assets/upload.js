@@ -1,0 +1,46 @@
+// A place for pictures, to be chosen or dropped there: one ES module, used by the notebook's widget and by web pages.
+//   import {createDrop} from './upload.js';  createDrop(element, {onFile: (name, bytes, first) => …})   bytes: an ArrayBuffer, null for a file
+//   above `limit`; first: of several that come together
+const STYLE = `
+.picture-drop { display: inline-flex; align-items: center; gap: 16px; padding: 14px 18px; border: 2px dashed #888; border-radius: 8px;
+                font: 14px system-ui, sans-serif; max-width: 34em; }
+.picture-drop.over { border-color: #0072B2; border-style: solid; }
+.picture-drop button { padding: 6px 12px; border: 1px solid #888; border-radius: 6px; background: transparent; color: inherit; font: inherit;
+                       cursor: pointer; white-space: nowrap; }
+.picture-drop button:focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }
+.picture-drop p { margin: 0; opacity: .8; }`;
+
+export function createDrop(element, {onFile = () => {}, limit = 1e7} = {}) {
+  const root = document.createElement('div');
+  root.className = 'picture-drop';
+  root.innerHTML = `<style>${STYLE}</style><input type="file" accept="image/*" multiple hidden><button type="button">Choose pictures</button>
+    <p>or drop them here: photographs or drawings of one digit, up to ${Math.round(limit/1e6)} MB each</p>`;
+  element.append(root);
+  const input = root.querySelector('input'), button = root.querySelector('button');
+
+  async function take(files) {
+    let first = true;
+    for (const file of files) {  // one after the other: they are answered in this order
+      const bytes = file.size > limit ? null : await file.arrayBuffer().catch(() => new ArrayBuffer(0));
+      onFile(file.name, bytes, first);
+      first = false;
+    }
+  }
+
+  button.addEventListener('click', () => input.click());
+  input.addEventListener('change', async () => { await take([...input.files]); input.value = ''; });
+  for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) root.addEventListener(kind, event => {
+    event.preventDefault();  // else the browser leaves the page for the picture
+    event.stopPropagation();
+    root.classList.toggle('over', kind === 'dragenter' || kind === 'dragover');
+    if (kind === 'drop') take([...event.dataTransfer.files]);
+  });
+  return {root, take};
+}
+
+export default {  // what anywidget asks for
+  render({model, el}) {
+    const drop = createDrop(el, {limit: model.get('limit'), onFile: (name, bytes, first) => model.send({name, first}, undefined, bytes ? [bytes] : [])});
+    return () => drop.root.remove();
+  },
+};
