@@ -101,7 +101,7 @@ def array_picture(
     unit = 255 if a.dtype.kind == 'b' or (a.dtype.kind == 'f' and high <= 1) else 1 if high <= 255 else 255/65_535
     return Image.fromarray((a.astype(np.float32)*unit).round().astype(np.uint8))
 
-# %% ../nbs/06_inference.ipynb #5c54dad8
+# %% ../nbs/06_inference.ipynb #4cd31a83
 def from_its_start(
     file, # a file object, wherever it has been read or written to
 )->bytes: # all of it
@@ -119,7 +119,7 @@ def read_picture(
         return ImageOps.exif_transpose(source), 1., None
     if isinstance(source, (str, os.PathLike)): return decode(file_content(source), str(source))
     if hasattr(source, 'read'): source = from_its_start(source)
-    if isinstance(source, (bytes, bytearray, memoryview)): return decode(bytes(source), 'the picture')
+    if isinstance(source, (bytes, bytearray, memoryview)): return decode(bytes(source), 'this file')
     raise ValueError(f'a picture is a path, bytes, a file, a PIL image, an array or a tensor, not {type(source).__name__}')
 
 # %% ../nbs/06_inference.ipynb #2b62ed72

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'show_maps', 'MnistCNN', 'count_parameters', 'Layer', 'ShapeTable', 'shape_table', 'linear_model',
-           'mlp_model', 'best_device', 'mosaic', 'show_journey']
+           'mlp_model', 'conv_block', 'wide_model', 'lean_model', 'best_device', 'mosaic', 'show_journey']
 
 # %% ../nbs/02_model.ipynb #098d057d
 from collections.abc import Callable
@@ -143,6 +143,34 @@ def mlp_model(
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Dropout(dropout), nn.Linear(512, 10))
 
 MODELS: dict[str, Callable[..., nn.Module]] = {'linear': linear_model, 'mlp': mlp_model, 'MnistCNN': MnistCNN}
+
+# %% ../nbs/02_model.ipynb #9a489d3b
+def conv_block(
+    inputs:int, # maps that come in
+    outputs:int, # maps that go out
+    kernel:int=3, # pixels: the side of its windows
+    stride:int=1, # pixels from one window to the next; 2 halves the map
+    pool:bool=False, # halve the map by max-pooling
+)->list[nn.Module]: # layers
+    "A convolution, pooling if wished, batch normalisation, ReLU."
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel//2, bias=False)
+    return [conv, *([nn.MaxPool2d(2)] if pool else []), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+
+def wide_model(
+    dropout:float=.3, # share of the 1,152 features that is blanked out while training
+)->nn.Module: # (N,1,28,28) -> logits (N,10)
+    "Four convolutions with batch normalisation; three of them halve the maps by pooling. 252,138 parameters."
+    return nn.Sequential(*conv_block(1, 32, pool=True), *conv_block(32, 64, pool=True), *conv_block(64, 128), *conv_block(128, 128, pool=True),
+                         nn.Flatten(), nn.Dropout(dropout), nn.Linear(128*3*3, 10))
+
+def lean_model(
+    dropout:float=0, # share of the 432 features that is blanked out while training
+)->nn.Module: # (N,1,28,28) -> logits (N,10)
+    "Three convolutions with batch normalisation; the first two halve the maps by taking every other window. 23,354 parameters."
+    return nn.Sequential(*conv_block(1, 16, 5, stride=2), *conv_block(16, 32, stride=2), *conv_block(32, 48, pool=True),
+                         nn.Flatten(), nn.Dropout(dropout), nn.Linear(48*3*3, 10))
+
+MODELS |= {'wide': wide_model, 'lean': lean_model}
 
 # %% ../nbs/02_model.ipynb #9930b16f
 def best_device(

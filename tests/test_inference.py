@@ -2,6 +2,7 @@
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,7 @@ from mnist_course.inference import (
     trimmed,
 )
 from mnist_course.model import MnistCNN
-from mnist_course.robustness import font_files, letter
+from mnist_course.robustness import DOODLES, arc, doodle, font_files, letter
 
 PICTURES = ROOT/'test_images'
 SEVEN = PICTURES/'my_digit_7.png'
@@ -122,6 +123,27 @@ def test_what_is_no_digit_gets_a_warning():
         assert np.mean([predict(x).warning is not None for x in others]) >= least
     digits = load_mnist()[0][0][-500:]
     assert np.mean([predict(x).warning is not None for x in digits]) <= .01
+
+
+UNSEEN = {  # drawings that the shipped network has not learnt from, in a square from -1 to 1
+    'star': [[(np.sin(k*.8*np.pi), -np.cos(k*.8*np.pi)) for k in range(6)]],
+    'cat': [arc(0, 0, .8, .75), [(-.75, -.3), (-.7, -1), (-.3, -.7)], [(.75, -.3), (.7, -1), (.3, -.7)], arc(-.3, -.1, .06, .06), arc(.3, -.1, .06, .06),
+            [(-.2, .4), (0, .3), (.2, .4)]],
+    'umbrella': [arc(0, 0, 1, .9, .5, 1), [(-1, 0), (1, 0)], [(0, 0), (0, .8)], arc(.15, .8, .15, .2, 0, .5)],
+    'car': [[(-1, .3), (-1, -.1), (-.5, -.15), (-.3, -.5), (.4, -.5), (.6, -.1), (1, 0), (1, .3), (-1, .3)], arc(-.5, .4, .2, .2), arc(.5, .4, .2, .2)],
+    'cup': [[(-.7, -.7), (-.6, .8), (.4, .8), (.5, -.7), (-.7, -.7)], arc(.5, 0, .4, .4, -.25, .25)]}
+
+
+def test_what_people_draw_to_see_what_it_says_gets_a_warning():
+    random = np.random.default_rng(7)
+    known = [255 - np.kron(np.pad(doodle(random, kind), 6), np.ones((6, 6), np.uint8)) for kind in DOODLES for _ in range(5)]
+    unseen = []
+    for strokes in UNSEEN.values():
+        for pen in (6, 10, 14):
+            page = np.full((300, 300), 255, np.uint8)
+            for points in strokes: cv2.polylines(page, [(np.array(points)*100 + 150).astype(np.int32)], False, 0, pen, cv2.LINE_AA)
+            unseen.append(page)
+    for pages, least in ((known, .9), (unseen, .8)): assert np.mean([predict(page).warning is not None for page in pages]) >= least
 
 
 def test_a_shoe_is_looked_at_whole():
