@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'sentence', 'command', 'seed_number', 'train_parser', 'plan', 'course_data', 'save_figure', 'show_sample',
-           'train_files', 'mnist_train', 'find_model', 'figures', 'model_parser', 'mnist_visualize', 'read_all',
-           'answer_row', 'answer_line', 'show_mistakes', 'mnist_test', 'mnist_predict']
+           'train_files', 'keep_memory', 'mnist_train', 'find_model', 'figures', 'model_parser', 'mnist_visualize',
+           'read_all', 'answer_row', 'answer_line', 'show_mistakes', 'mnist_test', 'mnist_predict']
 
 # %% ../nbs/10_cli.ipynb #c66491ce
 import argparse
@@ -18,7 +18,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-# %% ../nbs/10_cli.ipynb #263d6dbc
+# %% ../nbs/10_cli.ipynb #5f376c26
 def sentence(
     e:BaseException, # what went wrong
 )->str: # one line
@@ -33,7 +33,6 @@ def command(
     @wraps(main)
     def run(argv:list[str]|None=None)->int:
         os.environ.setdefault('MPLBACKEND', 'Agg')  # figures go to files: no window is wanted
-        os.environ.setdefault('THP_MEM_ALLOC_ENABLE', '1')  # PyTorch on Linux: large pages of memory, fewer look-ups
         try: return main(argv) or 0
         except KeyboardInterrupt as e:
             print(f'\n{main.__name__}: stopped{"; " if str(e) else ""}{e}', file=sys.stderr)
@@ -142,7 +141,17 @@ def train_files(
         save_figure(plot_history(history), out/'training_history.png'),
         save_model(model, out/'mnist_model.pth', recipe, seed=seed, test_accuracy=result.accuracy, history=history)]
 
-# %% ../nbs/10_cli.ipynb #8d8573dc
+# %% ../nbs/10_cli.ipynb #046f9e8f
+def keep_memory(
+)->None:
+    "Ask the C library of Linux to keep freed memory at hand: else each batch gets it from the system anew, page by page."
+    import ctypes
+    try: set_option = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError): return  # another system: it works without
+    set_option(-1, 2**30)  # M_TRIM_THRESHOLD: give nothing back before a gigabyte is free
+    set_option(-3, 2**25)  # M_MMAP_THRESHOLD: take all that is smaller than 32 MB from what was kept
+
+# %% ../nbs/10_cli.ipynb #00bdb56e
 @command
 def mnist_train(
     argv:list[str]|None=None, # arguments; None takes the command line's
@@ -167,6 +176,7 @@ def mnist_train(
     if checkpoint.exists() and not resume: say(f'{checkpoint} of an unfinished run is replaced (--resume would go on with it)')
     say(f'{recipe.model}, recipe {recipe.name}: {recipe.epochs} epoch{"s"[:recipe.epochs > 1]} of {n:,} pictures, batch size {recipe.bs}, '
         f'learning rate {recipe.lr:g}, seed {seed}')
+    keep_memory()
     torch.manual_seed(seed)
     model = MODELS[recipe.model](dropout=recipe.dropout)
     try: history = fit(model, (images[:n], labels[:n]), valid, recipe, seed=seed, checkpoint=checkpoint, resume=resume,
@@ -185,23 +195,26 @@ def mnist_train(
         f'It reads {result.accuracy:.2%} of the {len(test[1]):,} test pictures (95% interval {low:.2%} to {high:.2%}).\n'
         f'Written: {", ".join(names)}\nNext: mnist_visualize --model {files[-1]}   draws what it looks at')
 
-# %% ../nbs/10_cli.ipynb #0de0d1d1
+# %% ../nbs/10_cli.ipynb #c8374b27
 def find_model(
     path:str|None, # what --model says
+    shipped:str='mnist_model.pth', # a file that ships with the package
 )->tuple[Any, str]: # the model, and which it is in words
-    "The model that a command uses: the one named, else `mnist_model.pth` here, else the one that ships with the package."
+    "The model that a command uses: the one named, else `mnist_model.pth` here, else one that ships with the package."
+    from mnist_course.data import ASSETS
     from mnist_course.training import load_model
     if path is None and Path('mnist_model.pth').exists(): path = 'mnist_model.pth'
-    model = load_model(path)
+    model = load_model(path or ASSETS/shipped)
     return model, path or 'the network that ships with the package (there is no mnist_model.pth here)'
 
-# %% ../nbs/10_cli.ipynb #ae02f997
+# %% ../nbs/10_cli.ipynb #06b8fc95
 def figures(
-    model, # a trained MnistCNN
+    model, # a trained model
     test, # images and labels
 )->dict[str, Callable[[], Any]]: # file name -> a function that draws it
-    "The figures of a trained model, by the names of their files."
+    "The figures of a trained model, by the names of their files; those of its layers for `MnistCNN` only."
     from mnist_course.evaluation import evaluate, show_confusion, show_reliability
+    from mnist_course.model import MnistCNN
     from mnist_course.training import plot_history
     from mnist_course.visualization import show_embedding, show_feature_maps, show_filters, show_saliency
     images, labels = test
@@ -210,24 +223,25 @@ def figures(
         'predictions.png': lambda: show_sample(result, images),
         'confusion_matrix.png': lambda: show_confusion(result),
         'reliability.png': lambda: show_reliability(result),
-        'filters.png': lambda: show_filters(model),
-        'feature_maps.png': lambda: show_feature_maps(model, images[0]),
-        'saliency.png': lambda: show_saliency(model, images[:6], labels[:6]),
-        'embedding.png': lambda: show_embedding(model, images[:1_500], labels[:1_500])}
+        'saliency.png': lambda: show_saliency(model, images[:6], labels[:6])}
+    if isinstance(model, MnistCNN):
+        draw |= {'filters.png': lambda: show_filters(model),
+                 'feature_maps.png': lambda: show_feature_maps(model, images[0]),
+                 'embedding.png': lambda: show_embedding(model, images[:1_500], labels[:1_500])}
     if model.header.get('history'): draw = {'training_history.png': lambda: plot_history(model.header['history']), **draw}
     return draw
 
-# %% ../nbs/10_cli.ipynb #7356c0a9
+# %% ../nbs/10_cli.ipynb #75830715
 def model_parser(
     name:str, # of the command
     description:str, # of what it does
 )->argparse.ArgumentParser: # with the option --model
     "The options of a command that uses a trained network."
     p = argparse.ArgumentParser(name, description=description)
-    p.add_argument('--model', metavar='FILE', help='a file by mnist_train (default: mnist_model.pth here, else the shipped network)')
+    p.add_argument('--model', metavar='FILE', help='a file by mnist_train (default: mnist_model.pth here, else a network that ships with the package)')
     return p
 
-# %% ../nbs/10_cli.ipynb #6eff4a90
+# %% ../nbs/10_cli.ipynb #f476f78d
 @command
 def mnist_visualize(
     argv:list[str]|None=None, # arguments; None takes the command line's
@@ -236,9 +250,7 @@ def mnist_visualize(
     p = model_parser('mnist_visualize', 'Draw the figures of a trained model, as PNG files.')
     p.add_argument('--out', default='.', metavar='FOLDER', help='where the files go; made if it is missing (default: here)')
     args = p.parse_args(argv)
-    model, which = find_model(args.model)
-    if model.header['model'] != 'MnistCNN':
-        raise ValueError(f'{which} is a {model.header["model"]} model: only MnistCNN has filters and feature maps to draw')
+    model, which = find_model(args.model, 'course_model.pth')
     from mnist_course.data import load_mnist
     print(f'model: {which}', flush=True)
     for name, draw in figures(model, load_mnist()[1]).items(): print(save_figure(draw(), Path(args.out)/name), flush=True)

@@ -228,6 +228,15 @@ def test_visualize_writes_figures_of_the_model_it_names(four_epochs, mnist, tmp_
     assert 'mnist_model.pth' in done.stdout + done.stderr
 
 
+def test_visualize_draws_of_another_network_what_it_has(mnist, tmp_path):
+    from mnist_course.model import lean_model
+    from mnist_course.training import Recipe, save_model
+    save_model(lean_model(), tmp_path/'lean.pth', Recipe(model='lean'))
+    done = call('mnist_visualize', '--model', tmp_path/'lean.pth', '--out', tmp_path/'figures', cwd=mnist)
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path/'figures') == ['confusion_matrix.png', 'predictions.png', 'reliability.png', 'saliency.png']
+
+
 @pytest.mark.parametrize('model, status', [('none.pth', 1), ('text.pth', 1), ('.', 1)])
 def test_visualize_refuses_what_is_not_a_model(model, status, tmp_path):
     (tmp_path/'text.pth').write_text('these are not weights')
