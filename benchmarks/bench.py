@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SEEDS = (0, 1, 2)
-USUAL_RUNS = 1  # of the usual loop, in turn with the first run of mnist_train
+USUAL_RUNS = 3  # of the usual loop, each in turn with a run of mnist_train
 
 USUAL_LOOP = r'''
 import json, sys, time, torch
