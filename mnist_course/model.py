@@ -144,7 +144,7 @@ def mlp_model(
 
 MODELS: dict[str, Callable[..., nn.Module]] = {'linear': linear_model, 'mlp': mlp_model, 'MnistCNN': MnistCNN}
 
-# %% ../nbs/02_model.ipynb #9a489d3b
+# %% ../nbs/02_model.ipynb #067854e5
 def conv_block(
     inputs:int, # maps that come in
     outputs:int, # maps that go out
@@ -160,7 +160,8 @@ def wide_model(
     dropout:float=.3, # share of the 1,152 features that is blanked out while training
 )->nn.Module: # (N,1,28,28) -> logits (N,10)
     "Four convolutions with batch normalisation; three of them halve the maps by pooling. 252,138 parameters."
-    return nn.Sequential(*conv_block(1, 32, pool=True), *conv_block(32, 64, pool=True), *conv_block(64, 128), *conv_block(128, 128, pool=True),
+    return nn.Sequential(*conv_block(1, 32, pool=True), *conv_block(32, 64, pool=True),
+                         *conv_block(64, 128), *conv_block(128, 128, pool=True),
                          nn.Flatten(), nn.Dropout(dropout), nn.Linear(128*3*3, 10))
 
 def lean_model(

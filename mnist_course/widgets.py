@@ -44,23 +44,24 @@ def sorry_html(
     "A mistake in one sentence, where it can be seen."
     return f'<p role="alert" style="color:#C00000"><b>{escape(" ".join(str(what).split()))}</b></p>'
 
-# %% ../nbs/07_widgets.ipynb #ff526253
+# %% ../nbs/07_widgets.ipynb #8b889f7d
+LIMIT = 10_000_000  # bytes: Jupyter drops larger messages without a word
+
 def read_upload(
     name:str, # of the file, as the reader's computer calls it
-    content:bytes, # of the file
+    content:bytes|None, # of the file; None for one above `LIMIT`, which stays where it is
     model:nn.Module|None=None, # a trained network; None takes the one that ships with the package
 )->str: # HTML: the picture with the box of its digit, what the network sees, ten bars; or a sentence
     "What `upload_widget` shows for one file."
     try:
+        if content is None: raise ValueError(f'it has more than {LIMIT/1e6:.0f} MB: make it smaller first')
         p = predict(content, model)
         axes = show_prediction(content, model)
         alt = f'{name}: read as {p.digit}, {p.confidence:.0%} sure' + (f'; {p.warning}' if p.warning else '')
         return f'<p><b>{escape(name)}</b>: it reads <b class="digit-answer">{p.digit}</b></p>' + figure_bundle(axes, alt)['text/html']
     except (OSError, ValueError) as e: return f'<p><b>{escape(name)}</b></p>' + sorry_html(e)
 
-# %% ../nbs/07_widgets.ipynb #1e81030e
-LIMIT = 10_000_000  # bytes: Jupyter drops larger messages without a word
-
+# %% ../nbs/07_widgets.ipynb #dc4b8266
 def upload_widget(
     model:nn.Module|None=None, # a trained network; None takes the one that ships with the package
 ): # a widget
@@ -77,8 +78,7 @@ def upload_widget(
     drop, answers = Drop(), HTML()
     def read(drop, picture, content):
         if picture['first']: answers.value = ''
-        too_large = f'<p><b>{escape(picture["name"])}</b></p>' + sorry_html(f'it has more than {LIMIT/1e6:.0f} MB: make it smaller first')
-        answers.value += read_upload(picture['name'], bytes(content[0]), model) if content else too_large
+        answers.value += read_upload(picture['name'], bytes(content[0]) if content else None, model)
     drop.on_msg(read)
     return VBox([drop, answers])
 
