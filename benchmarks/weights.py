@@ -60,9 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('which', nargs='?', choices=list(FILES), help='both without')
     args = parser.parse_args()
-    from mnist_course.cli import keep_memory
     from mnist_course.data import ASSETS
-    keep_memory()
     for which in [args.which] if args.which else FILES:
         name, train = FILES[which]
         train(ASSETS/name)

@@ -13,7 +13,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# %% ../nbs/00_start_here.ipynb #ebd6ce35
+# %% ../nbs/00_start_here.ipynb #7e410eac
 NOTEBOOKS = {
     '00_start_here': ('start here', 'the whole game, the map, what to do when something goes wrong'),
     '01_data': ('data', 'pixels, three splits, mini-batches, a baseline with no network'),
@@ -23,6 +23,7 @@ NOTEBOOKS = {
     '05_visualization': ('visualization', 'filters, feature maps, the pixels that mattered, the plane of digits'),
     '06_inference': ('inference', 'your own handwriting: from any picture to the 28 × 28 that the network knows'),
     '07_widgets': ('widgets', 'upload a picture or draw a digit, and see what the network makes of it'),
+    '08_recipes': ('recipes', 'where the time goes: the same accuracy in a fraction of it, and better ones'),
     '09_robustness': ('doubt', 'letters, scribbles, shoes: knowing when not to answer, and what "90 % sure" is worth'),
     '10_cli': ('commands', 'from functions to `mnist_train`, `mnist_test` and their like'),
 }

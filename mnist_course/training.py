@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Recipe', 'vary_strokes', 'augment', 'loss_func', 'train_epoch', 'validate', 'print_row', 'random_state',
-           'set_random_state', 'save_checkpoint', 'resume_checkpoint', 'fit', 'plot_history', 'LiveCurves',
-           'save_atomically', 'load_plain', 'save_model', 'load_model']
+           'set_random_state', 'save_checkpoint', 'resume_checkpoint', 'keep_memory', 'fit', 'plot_history',
+           'LiveCurves', 'save_atomically', 'load_plain', 'save_model', 'load_model']
 
-# %% ../nbs/03_training.ipynb #ec6e23fb
+# %% ../nbs/03_training.ipynb #846e95a2
+import ctypes
 import math
 import os
 import platform
@@ -203,7 +204,16 @@ def resume_checkpoint(
     set_random_state(saved['random'])
     return saved['history']
 
-# %% ../nbs/03_training.ipynb #10c01a38
+# %% ../nbs/03_training.ipynb #33e8ccd4
+def keep_memory(
+)->None:
+    "Ask the C library of Linux to keep freed memory at hand: else each batch gets it from the system anew, page by page."
+    try: set_option = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError): return  # another system: it works without
+    set_option(-1, 2**30)  # M_TRIM_THRESHOLD: give nothing back before a gigabyte is free
+    set_option(-3, 2**25)  # M_MMAP_THRESHOLD: take all that is smaller than 32 MB from what was kept
+
+# %% ../nbs/03_training.ipynb #e08e2bf4
 def fit(
     model:nn.Module, # learns in place, and is moved to `device`
     train:Data, # images (N,28,28) uint8 and labels (N,)
@@ -222,6 +232,7 @@ def fit(
     train_dl = Batches(*train, bs=recipe.bs, shuffle=True, device=device)
     valid_dl = Batches(*valid, bs=250, device=device)  # small enough for the processor's cache
     opt = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
+    keep_memory()
     torch.set_flush_denormal(True)  # numbers below 1e-38 become 0: processors are slow with them
     torch.manual_seed(seed)
     schedule = OneCycleLR(opt, recipe.lr, total_steps=recipe.epochs*len(train_dl)) if recipe.schedule == 'one-cycle' else None
