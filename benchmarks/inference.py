@@ -1,6 +1,6 @@
 """How fast pictures are read: `python benchmarks/inference.py`, also a part of `make bench`; writes benchmarks/inference.json.
 
-One core. The commands are whole processes from a cold start, each in turn with `python -c "import torch"`.
+One core, but for the networks, which take all. The commands are whole processes from a cold start, each in turn with `python -c "import torch"`.
 """
 import json
 import os
@@ -17,6 +17,7 @@ PICTURES = HERE.parent/'test_images'
 
 ONE_CORE = r'''
 import json, resource, statistics, sys, time
+from pathlib import Path
 import cv2, numpy as np, torch
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
@@ -32,16 +33,54 @@ def milliseconds(f, times):
         spent.append(1000*(time.perf_counter() - start))
     return round(statistics.median(spent), 2)
 
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == 'darwin' else 1e3)
+def peak():
+    "The highest memory in MB: since the mark was set where the system allows that, else since the start."
+    try: return int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])/1e3
+    except OSError: return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6
 
 image = load_mnist()[0][0][0].numpy()
 moved = np.roll(image, 4, 1)  # no longer in the middle: not of MNIST's form
 predict(image), predict(moved)
+if (mark := Path('/proc/self/clear_refs')).exists(): mark.write_text('5')  # forget the peak of the imports
 before = peak()
 photo = milliseconds(lambda: preprocess(sys.argv[1]), 9)
 more = peak() - before
 print(json.dumps({'more_mb': round(more), 'milliseconds': {'preprocess, 12 megapixels': photo, 'predict, 28 × 28 as in MNIST': milliseconds(lambda: predict(image), 50),
                   'predict, another 28 × 28': milliseconds(lambda: predict(moved), 50)}}))
+'''
+
+NETWORKS = r'''
+import json, statistics, tempfile, time
+from pathlib import Path
+import onnxruntime, torch
+from mnist_course.data import ASSETS, load_mnist
+from mnist_course.model import MODELS
+from mnist_course.recipes import FromPixels, export_onnx
+from mnist_course.training import load_model
+
+images = load_mnist()[1][0]
+
+def measure(read):
+    "Pictures per second in batches of 250, and milliseconds for a single one: medians."
+    def spent(batches):
+        times = []
+        for xb in batches:
+            start = time.perf_counter()
+            read(xb)
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
+    spent(images.split(250))
+    return dict(per_second=round(250/spent(images.split(250))), milliseconds=round(1000*spent(images[:500].split(1)), 3))
+
+found = {}
+torch.set_grad_enabled(False)
+models = {'MnistCNN': load_model(ASSETS/'course_model.pth'), 'wide': load_model(), 'lean': MODELS['lean']().to(memory_format=torch.channels_last).eval()}
+with tempfile.TemporaryDirectory() as folder:
+    for name, model in models.items():
+        session = onnxruntime.InferenceSession(export_onnx(model, Path(folder)/'model.onnx'))
+        found[f'{name}, PyTorch'] = measure(FromPixels(model).eval())
+        found[f'{name}, ONNX Runtime'] = measure(lambda xb: session.run(['probs'], {'images': xb.numpy()}))
+print(json.dumps(found))
 '''
 
 
@@ -55,11 +94,12 @@ def measure() -> dict:
     "All of it, as it is kept."
     one_core = {**os.environ, 'OMP_NUM_THREADS': '1'}
     said = subprocess.run([sys.executable, '-c', ONE_CORE, str(PICTURES/'huge_6.jpg')], check=True, env=one_core, stdout=subprocess.PIPE, text=True).stdout
+    networks = subprocess.run([sys.executable, '-c', NETWORKS], check=True, stdout=subprocess.PIPE, text=True).stdout
     commands = {'import torch': [sys.executable, '-c', 'import torch'],
                 'mnist_test': [sys.executable, '-c', 'import sys; from mnist_course.cli import mnist_test; sys.exit(mnist_test())', str(PICTURES/'my_digit_7.png')]}
     with tempfile.TemporaryDirectory() as folder:
         runs = [{name: seconds(command, folder) for name, command in commands.items()} for _ in range(6)][1:]
-    return {'command': 'python benchmarks/inference.py', 'date': date.today().isoformat(), **json.loads(said),
+    return {'command': 'python benchmarks/inference.py', 'date': date.today().isoformat(), **json.loads(said), 'networks': json.loads(networks),
             'cold_start_seconds': {name: round(statistics.median(r[name] for r in runs), 2) for name in commands},
             'cold_start_ratio': round(statistics.median(r['mnist_test']/r['import torch'] for r in runs), 2)}
 
