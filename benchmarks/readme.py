@@ -18,6 +18,7 @@ def blocks() -> dict[str, str]:
     timings = read('timings.json')
     return {**{f'time:{name}': minutes(seconds) for name, seconds in timings.items()},
             'notebooks:00': table(timings, ''), 'notebooks:readme': table(timings, 'nbs/'), 'bench': measured(read('bench.json')),
+            'ladder': ladder(read('bench.json')),
             'own_digits': own_digits(read('own_digits.json')), 'doubt': doubt(read('doubt.json'))}
 
 
@@ -46,25 +47,50 @@ def doubt(d: dict) -> str:
                       f'{d["digits"]["calibration_error"]:.2%} on average (ECE).', '', ''])
 
 
+def spread(shares: list[float]) -> str:
+    "Mean ± standard deviation over seeds."
+    n = len(shares)
+    return f'{mean(shares):.2%} ± {stdev(shares):.2%} ({n} seeds)' if n > 1 else f'{shares[0]:.2%} (one seed)'
+
+
+def seconds(rung: dict) -> float:
+    "The median over its seeds."
+    return median(rung['seconds'])
+
+
+def ratio(rung: dict, usual: dict) -> float:
+    "Its time beside the usual loop's: the median over the seeds that both ran, in turn."
+    return median(a/b for a, b in zip(rung['seconds'], usual['seconds']))
+
+
+def ladder(b: dict) -> str:
+    "The picture of the ladder, with its points in words."
+    if 'rungs' not in b: return ''
+    points = ', '.join(f'{name} {seconds(b["rungs"][name]):.{int(seconds(b["rungs"][name]) < 10)}f} s' for name in b['ladder'])
+    return f'\n![Seconds of training and share of wrong answers, one point for each change: {points}](benchmarks/ladder.png)\n'
+
+
 def measured(b: dict) -> str:
     "What `make bench` found, as Markdown."
-    if not b: return '\n\nNot measured yet.\n\n'
-    usual, ours = b['usual_loop'], b['mnist_train']
-    accuracy, spread = mean(ours['test_accuracy']), stdev(ours['test_accuracy'])
-    start = b['startup_seconds']
+    if 'rungs' not in b: return '\n\nNot measured yet.\n\n'
+    rungs, start = b['rungs'], b['startup_seconds']
+    usual = rungs['the usual loop']
+    names = {'the usual loop': 'the usual loop (torchvision, DataLoader), 5 epochs', 'fit: memory kept, fused Adam': '`mnist_train`, 5 epochs',
+             'a smaller first layer': '`mnist_train --recipe fast`', 'augmentation, five epochs': 'the same with augmentation, 5 epochs (08)',
+             'narrow and deep, 20 epochs': '`mnist_train --recipe tiny`', 'three of them, five views': '`mnist_train --recipe best`'}
+    rows = [f'| {what} | {spread(r["test_accuracy"])} | {seconds(r):.{int(seconds(r) < 10)}f} s '
+            f'| {ratio(r, usual):.{1 if ratio(r, usual) < .2 else 0}%} | {max(r["peak_gb"]):.1f} GB |' for name, what in names.items() if (r := rungs.get(name))]
+    table = '\n'.join(['| training | test accuracy | time | of the usual | peak memory |', '|---|---|---|---|---|', *rows])
     return f"""
+
+{table}
 
 | what | measured |
 |---|---|
-| `mnist_train`, test accuracy | {accuracy:.2%} ± {spread:.2%} (mean and standard deviation of {len(ours['test_accuracy'])} seeds) |
-| its training time | {median(ours['seconds']):.0f} s for {b['epochs']} epochs of {b['train_pictures']:,} pictures (median) |
-| the usual loop (torchvision, DataLoader) on the same pictures | {median(usual['seconds']):.0f} s (median), {mean(usual['test_accuracy']):.2%} |
-| training time, ours to usual, run in turn | {b['ratio']['median']:.0%} ({len(b['ratio']['all'])} pair{'s'[:len(b['ratio']['all']) > 1]}) |
-| peak memory of `mnist_train` | {ours['peak_gb']:.2f} GB |
 | `import mnist_course` | {'under 0.01' if start['import mnist_course'] < .01 else f"{start['import mnist_course']:.2f}"} s |
 | `mnist_train --help` | {start['mnist_train --help']:.2f} s |
 {reading(read('inference.json'))}
-On {b['threads']} cores ({b['processor']}), torch {b['torch']}, {b['date']}.
+On {b['threads']} cores ({b['processor']}), torch {b['torch']}, {b['date']}. Times are medians; *of the usual* is the median of runs in turn.
 
 """
 
@@ -73,7 +99,8 @@ def reading(r: dict) -> str:
     "What `benchmarks/inference.py` found, as rows of a table."
     if not r: return ''
     cold = r['cold_start_seconds']
-    rows = [*(f'| {what}, one core | {ms:.1f} ms |' for what, ms in r['milliseconds'].items()), f'| more memory for 12 megapixels | {r["more_mb"]} MB |',
+    fast = [f'| {name}: pictures per second in batches, and one alone | {n["per_second"]:,} and {n["milliseconds"]:.2f} ms |' for name, n in r.get('networks', {}).items()]
+    rows = [*fast, *(f'| {what}, one core | {ms:.1f} ms |' for what, ms in r['milliseconds'].items()), f'| more memory for 12 megapixels | {r["more_mb"]} MB |',
             f'| `mnist_test` of one picture, cold start | {cold["mnist_test"]:.1f} s, {r["cold_start_ratio"]:.2f} times `import torch` |']
     return '\n'.join(rows) + '\n'
 
