@@ -184,7 +184,7 @@ def tiny_model(
 
 MODELS |= {'wide': wide_model, 'lean': lean_model, 'tiny': tiny_model}
 
-# %% ../nbs/02_model.ipynb #d0f133cb
+# %% ../nbs/02_model.ipynb #b6ee523e
 VIEWS = ((0, 1), (8, 1), (-8, 1), (0, 1.08), (0, .92))  # degrees of tilt, and size
 
 def seen_as(
@@ -194,9 +194,9 @@ def seen_as(
 )->Tensor: # as many images
     "The same pictures, all tilted and resized alike."
     cos, sin = (f(math.radians(tilt))/size for f in (math.cos, math.sin))
-    theta = torch.tensor([[[cos, -sin, 0.], [sin, cos, 0.]]], device=xb.device).expand(len(xb), -1, -1)
-    paper = -MEAN/STD
-    return F.grid_sample(xb - paper, F.affine_grid(theta, list(xb.shape), align_corners=False), align_corners=False) + paper
+    theta, paper = torch.tensor([[[cos, -sin, 0.], [sin, cos, 0.]]], device=xb.device), -MEAN/STD
+    grid = F.affine_grid(theta, [1, 1, *xb.shape[2:]], align_corners=False)  # the same for all
+    return F.grid_sample(xb - paper, grid.expand(xb.shape[0], -1, -1, -1), align_corners=False) + paper
 
 class Ensemble(nn.Module):
     "Networks that learn in turn, a batch each, and answer together: the mean of their opinions about five views."

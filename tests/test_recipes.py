@@ -13,7 +13,7 @@ from checks import command
 from conftest import ROOT, call
 from mnist_course.data import ASSETS, load_mnist, normalize
 from mnist_course.model import MODELS, count_parameters
-from mnist_course.recipes import RECIPES, FromPixels, fit_together, operations
+from mnist_course.recipes import RECIPES, FromPixels, export_onnx, fit_together, operations
 from mnist_course.training import Recipe, load_model, load_plain
 
 PICTURES = load_mnist()[1][0][:300]
@@ -105,6 +105,13 @@ def test_an_exported_network_gives_the_same_answers(name, tmp_path):
         theirs = session.run(['probs'], {'images': PICTURES[:n].numpy()})[0]
         assert theirs.shape == (n, 10) and np.abs(theirs - ours[:n]).max() < 1e-4
     assert [p.name for p in tmp_path.iterdir()] == ['new'] and len(list((tmp_path/'new').iterdir())) == 1
+
+
+def test_an_exported_ensemble_takes_batches_of_any_size(tmp_path):
+    model = MODELS['ensemble']().eval()
+    session = onnxruntime.InferenceSession(export_onnx(model, tmp_path/'ensemble.onnx'))
+    with torch.inference_mode(): ours = FromPixels(model)(PICTURES[:40]).numpy()
+    for n in (1, 40): assert np.abs(session.run(['probs'], {'images': PICTURES[:n].numpy()})[0] - ours[:n]).max() < 1e-4
 
 
 def test_export_without_onnx_is_a_sentence(monkeypatch, tmp_path):
