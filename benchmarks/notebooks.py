@@ -144,7 +144,10 @@ def without_addresses(text):
 def clean_output(output: dict) -> dict | None:
     "An output as it is committed: no warning, progress bar, widget or memory address; None drops it."
     if output.get('name') == 'stderr': return None
-    if any('widget' in kind for kind in output.get('data', {})): return None
+    data = output.get('data', {})
+    if any('widget' in kind for kind in data):  # dead without its kernel: what it says in HTML stays
+        if 'text/html' not in data: return None
+        output['data'] = {kind: content for kind, content in data.items() if 'widget' not in kind}
     output.pop('transient', None)
     if 'metadata' in output: output['metadata'] = {}
     if 'execution_count' in output: output['execution_count'] = None

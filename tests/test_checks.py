@@ -88,6 +88,13 @@ def test_widget_state_is_seen(tmp_path):
     assert 'widget state' in complaints(nb, tmp_path)
 
 
+def test_of_a_widget_what_it_says_in_html_stays():
+    view = 'application/vnd.jupyter.widget-view+json'
+    def left(**data): return notebook({'output_type': 'execute_result', 'execution_count': 1, 'metadata': {}, 'data': {view: {}, **data}})['cells'][1]['outputs']
+    assert left(**{'text/plain': 'VBox(children=())'}) == []
+    assert left(**{'text/plain': 'Why?', 'text/html': '<p>Why?</p>'})[0]['data'] == {'text/plain': 'Why?', 'text/html': '<p>Why?</p>'}
+
+
 def test_a_large_notebook_is_seen(tmp_path): assert 'kB' in complaints(notebook(printed('a'*800_000), code='f(x)'), tmp_path)
 
 

@@ -1,0 +1,143 @@
+"""Every exercise untouched, with its solution and with the usual mistakes; the questions; what is remembered."""
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+import torch
+
+import checks
+from conftest import ROOT, in_python
+from mnist_course.answers import EXERCISES, QUIZ, exercises_of, progress, quiz_of
+from mnist_course.exercises import Exercise, ____, answered, both, choice, examine, number
+
+PAGES = [f'0{i}_{name}' for i, name in enumerate(('data', 'model', 'training', 'evaluation', 'visualization', 'inference', 'widgets', 'recipes', 'robustness'), 1)]
+NAMES = {  # what the solutions of a page may use: the names that stand on it
+    '01_data': 'from mnist_course.data import *; train = load_mnist()[0]; (x_train, y_train), (x_valid, y_valid) = split(train); means = mean_digits(x_train, y_train)',
+    '02_model': 'from mnist_course.model import *; model = MnistCNN().eval(); spoilt = torch.zeros(784, 784).fill_diagonal_(math.nan).reshape(784, 1, 28, 28)',
+    '03_training': '',
+    '04_evaluation': 'from mnist_course.data import ASSETS, load_mnist; from mnist_course.evaluation import *; from mnist_course.training import load_model; '
+                     "on_test = evaluate(load_model(ASSETS/'course_model.pth'), load_mnist()[1])",
+    '05_visualization': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.training import load_model; from mnist_course.visualization import *; '
+                        "model = load_model(ASSETS/'course_model.pth'); four = split(load_mnist()[0])[1][0][4]",
+    '06_inference': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.inference import *; '
+                    'from mnist_course.training import load_model; images, labels = split(load_mnist()[0])[1]; model = load_model(); '
+                    f'files = [f for f in pictures_in({str(ROOT/"test_images")!r}) if label_of(f) is not None]',
+    '07_widgets': 'from base64 import b64encode; from mnist_course.widgets import read_upload',
+    '08_recipes': 'from statistics import mean, stdev; from mnist_course.model import MODELS; from mnist_course.recipes import operations\n'
+                  'def times_uncertain(a, b): return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5',
+    '09_robustness': 'from mnist_course.data import load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.robustness import doubt_below; '
+                     'from mnist_course.training import load_model; doubting = load_model(); valid = split(load_mnist()[0])[1]',
+}
+
+
+@pytest.fixture(autouse=True)
+def a_file_of_its_own(monkeypatch, tmp_path_factory):
+    "What these tests solve is not noted in the reader's file."
+    monkeypatch.setenv('MNIST_COURSE_PROGRESS', str(tmp_path_factory.mktemp('progress')/'progress.json'))
+
+
+def names(page: str) -> dict:
+    space = {'torch': torch, 'nn': torch.nn, 'F': torch.nn.functional, 'math': math}
+    torch.manual_seed(42)
+    exec(NAMES[page], space)
+    return space
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_each_exercise_says_what_it_should(page):
+    space = names(page)
+    with torch.no_grad(): complaints = {e.name: examine(e, space) for e in exercises_of(page)}
+    assert not any(complaints.values()), complaints
+    assert all(len(e.mistakes) >= 2 and e.tip and e.right for e in exercises_of(page))
+
+
+def test_the_machinery_sees_a_careless_exercise():
+    careless = Exercise('p', 'q', number(784), '', '', '28', {'28': 'one row', '784': 'whatever'})
+    assert len(examine(careless)) == 3
+
+
+def test_every_page_has_three_exercises_and_three_questions_and_asks_them():
+    assert list(EXERCISES) == list(QUIZ) == PAGES
+    for page in PAGES:
+        assert len(exercises_of(page)) >= 3 and len(quiz_of(page)) >= 3
+        code = '\n'.join(checks.source(c) for c in checks.read(ROOT/'nbs'/f'{page}.ipynb')['cells'] if c['cell_type'] == 'code')
+        assert f"exercises_of('{page}')" in code and f"quiz_of('{page}')" in code
+        assert all(f'{e.name}.check(' in code for e in exercises_of(page))
+
+
+def test_each_option_of_a_question_has_a_reply_of_its_own():
+    for page in PAGES:
+        for quiz in quiz_of(page):
+            replies = [quiz.choose(letter) for letter in quiz.letters()]
+            assert len({r.text for r in replies}) == len(replies) >= 3 and [r.state for r in replies].count('right') == 1
+            assert quiz.choose('z').state == quiz.choose('').state == 'not tried'
+
+
+def test_nothing_done_with_a_blank_raises():
+    def use(b):
+        b.weight[0] += 1
+        b.x = 3
+        del b.x, b[0]
+        one, (two, *more) = b
+        with b as opened: pass
+        return [b(1, k=2), b@b, -b, ~b, b < 3, 3 > b, b == 1, b[1:, None], b.mean(0).T, round(b, 2), divmod(b, 2), one, two, opened, np.ones(3)*b, b/torch.ones(2),
+                torch.ones(2)@b, torch.relu(b), torch.nn.functional.conv2d(torch.ones(1, 1, 3, 3), b), np.sum(b), math.floor(b), 2**b, 'a' + b, [1] + b], more
+
+    results, more = use(____)
+    assert all(r is ____ for r in results) and more == []
+    assert (int(____), len(____), bool(____), str(____), f'{____:.2f}', list(____), 3 in ____, isinstance(3, ____), math.isnan(float(____))) == \
+           (0, 0, False, '____', '____', [], False, False, True)
+
+
+def test_a_check_never_raises():
+    class Odd:
+        def __float__(self): raise RuntimeError('odd')
+        def __eq__(self, other): raise RuntimeError('odd')
+        __hash__ = None  # type: ignore[assignment]
+    odd = [Odd(), object, len, {}, [], set(), 'text', b'bytes', 1j, math.inf, math.nan, torch.ones(2, 2), np.ones(0), (1, 2, 3), ((1,),), lambda: 1/0]
+    for page in PAGES:
+        for e in exercises_of(page):
+            for answer in odd: assert e.check(answer).state in ('wrong', 'not tried')
+            assert e.check(None).state == e.check((1, ____)).state == 'not tried'
+
+
+def test_judges_name_the_mistake_and_the_direction():
+    judge = number(10, .5, {5: 'that is half of it'})
+    assert judge(10.4) == '' and judge(5.2) == 'that is half of it' and 'too large' in judge(30) and 'too small' in judge(-1) and 'quotes' in judge('10')
+    assert judge(torch.tensor(10)) == '' and 'NaN' in judge(math.nan)
+    pair = both(judge, choice('b', {'a': 'not a'}))
+    assert pair((10, 'B)')) == '' and pair([10, 'a']) == 'not a' and '2 things' in pair(10) and 'letters a, b' in pair((10, 'x'))
+
+
+def test_what_is_answered_is_remembered_and_survives_a_damaged_file(monkeypatch, tmp_path):
+    monkeypatch.setenv('MNIST_COURSE_PROGRESS', str(tmp_path/'progress.json'))
+    q1 = exercises_of('01_data')[1]
+    q1.check(0)
+    assert answered() == {}
+    q1.check((200/255 - .1307)/.3081)
+    quiz_of('01_data')[0].choose('b')
+    assert answered() == {'01_data': ['q2', 'a']} and progress().rows()[0] == ('01_data', 2, 6) and '2 of 6' in repr(progress())
+    (tmp_path/'progress.json').write_text('{"01_data": [')
+    assert answered() == {} and exercises_of('02_model')[1].check(12).state == 'right' and answered() == {'02_model': ['q2']}
+
+
+def test_under_test_nothing_is_written(monkeypatch, tmp_path):
+    monkeypatch.delenv('MNIST_COURSE_PROGRESS')
+    done = in_python("import os; os.environ['IN_TEST'] = '1'; from mnist_course.answers import exercises_of; print(exercises_of('02_model')[1].check(12)); print(os.listdir())", tmp_path)
+    assert done.returncode == 0 and 'Right' in done.stdout and '[]' in done.stdout, done.stderr
+
+
+def test_a_question_is_text_without_widgets_and_a_widget_with_them(monkeypatch):
+    questions = quiz_of('01_data')
+    monkeypatch.setenv('IN_TEST', '1')
+    bundle = questions._repr_mimebundle_()
+    assert sorted(bundle) == ['text/html', 'text/plain'] and bundle['text/html'].count('<details') == 9 and 'a) ' in bundle['text/plain']
+    monkeypatch.delenv('IN_TEST')
+    assert any('widget' in kind for kind in questions._repr_mimebundle_())
+    box = questions[0].widget()
+    assert box.children[1].value is None
+    box.children[1].value = 'a'
+    assert 'Not yet' in box.children[2].value and json.dumps(os.environ.get('IN_TEST')) == 'null'
+
