@@ -81,7 +81,7 @@ def pictures_per_second(
     step()
     return 64/sorted(step() for _ in range(steps))[steps//2]
 
-# %% ../nbs/00_start_here.ipynb #3dfebc5b
+# %% ../nbs/00_start_here.ipynb #61d1f622
 def doctor(
 )->list[tuple[str, str, str]]: # rows: what was looked at, what was found, what to mend ('' if nothing)
     "Look at everything that commonly goes wrong."
@@ -96,7 +96,7 @@ def doctor(
     if rows[2][1] == 'missing': return rows  # without torch there is nothing more to see
     rows.append(('device', device_name(), ''))
     speed = pictures_per_second()
-    rows.append(('speed', f'about {speed:,.0f} pictures a second: five epochs in {275_000/speed/60:.0f} minutes on the processor',
+    rows.append(('speed', f'about {speed:,.0f} pictures a second: five epochs in about {275_000/speed:.0f} seconds on the processor',
                  '' if speed > 800 else 'close other programs, or train on fewer pictures'))
     found = Path('mnist_model.pth').exists()
     rows.append(('mnist_model.pth', 'in this folder' if found else 'not in this folder: the shipped weights are used', ''))

@@ -25,7 +25,7 @@ from .data import Data, atomic_path, load_mnist, normalize
 from .model import MODELS, Ensemble, conv_block
 from .training import Recipe, fit
 
-# %% ../nbs/08_recipes.ipynb #6a8a2ecd
+# %% ../nbs/08_recipes.ipynb #c1705417
 def show_ladder(
     rungs:dict[str, dict], # name -> what `make bench` measured: seconds and valid_accuracy, a number for each seed
     ax=None, # matplotlib Axes to draw on; None makes a figure
@@ -39,6 +39,7 @@ def show_ladder(
         ax.errorbar(x, y, yerr=stdev(wrong) if len(wrong) > 1 else None, fmt='o', ms=15, capsize=3, color=color, label=f'{i}  {name}: {x:.{int(x < 10)}f} s')
         ax.text(x, y, str(i), color='white', ha='center', va='center_baseline', fontsize=9, weight='bold', zorder=9)
     ax.set(xscale='log', yscale='log', xlabel='seconds of training', ylabel='wrong (% of validation pictures)')
+    ax.margins(.06, .12)
     ax.set_yticks([.25, .5, 1], ['0.25', '0.5', '1'])
     ax.yaxis.set_minor_formatter('')
     ax.xaxis.set_major_formatter('{x:g}')
@@ -101,15 +102,16 @@ def pooled_model(
 
 MODELS['pooled'] = pooled_model
 
-# %% ../nbs/08_recipes.ipynb #03d235e8
+# %% ../nbs/08_recipes.ipynb #0cac26f1
 RECIPES = {
-    'course': Recipe(),
-    'fast': Recipe('fast', 'lean', epochs=1, bs=128, lr=.02, dropout=0, schedule='one-cycle'),
-    'best': Recipe('best', 'ensemble', epochs=60, bs=128, lr=1e-2, dropout=0, schedule='one-cycle', tilt=10, shift=1.5, scale=.1, shear=10, bend=.5),
+    'course': Recipe(bfloat16=True),
+    'fast': Recipe('fast', 'lean', epochs=1, bs=128, lr=.02, dropout=0, schedule='one-cycle', smoothing=.05),
+    'best': Recipe('best', 'ensemble', epochs=20, passes=3, bs=128, lr=1e-2, dropout=.1, schedule='one-cycle', smoothing=.05, bfloat16=True,
+                   tilt=12, shift=1.5, scale=.12, shear=12, bend=.7),
     'tiny': Recipe('tiny', 'tiny', epochs=20, bs=128, lr=1e-2, dropout=0, schedule='one-cycle', tilt=10, shift=1.5, scale=.1, shear=10),
 }
 
-# %% ../nbs/08_recipes.ipynb #dd449234
+# %% ../nbs/08_recipes.ipynb #1872b922
 def crew(
 )->tuple[int, int]: # which process this is, from 0, and how many there are
     "The processes that torchrun started; (0, 1) without it."
@@ -126,12 +128,15 @@ def fit_together(
     "`fit`, by all processes that torchrun started. Raises ValueError for a batch that cannot be shared evenly."
     rank, world = crew()
     if world == 1: return fit(model, train, valid, recipe, seed, **options)
-    if recipe.bs % world: raise ValueError(f'{world} processes cannot share batches of {recipe.bs} evenly: give --bs a multiple of {world}')
-    share, n = replace(recipe, bs=recipe.bs//world), len(train[1])//world
+    if recipe.bs % world:
+        raise ValueError(f'{world} processes cannot share batches of {recipe.bs} evenly: give --bs a multiple of {world}')
+    n = len(train[1])//world
+    images, labels = (part[rank*n:][:n] for part in train)
     torch.distributed.init_process_group('gloo')
     try:
-        together = nn.parallel.DistributedDataParallel(model.to(memory_format=torch.channels_last), find_unused_parameters=isinstance(model, Ensemble))
-        return fit(together, (train[0][rank*n:][:n], train[1][rank*n:][:n]), valid, share, seed, device='cpu', **options)
+        together = nn.parallel.DistributedDataParallel(model.to(memory_format=torch.channels_last),
+                                                       find_unused_parameters=isinstance(model, Ensemble))
+        return fit(together, (images, labels), valid, replace(recipe, bs=recipe.bs//world), seed, device='cpu', **options)
     finally: torch.distributed.destroy_process_group()
 
 # %% ../nbs/08_recipes.ipynb #e69ac306

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MARKS', 'ANGLES', 'DOODLES', 'SHARES', 'HANDWRITING', 'CALM', 'N_OTHERS', 'boxed', 'font_files', 'font', 'letter',
            'scribble', 'shading', 'shape', 'arc', 'doodle', 'noise', 'crowd', 'on_its_side', 'not_digits', 'with_doubt',
-           'doubt_below', 'best_temperature', 'at_temperature']
+           'best_temperature', 'at_temperature', 'doubt_below']
 
 # %% ../nbs/09_robustness.ipynb #078caf88
 from dataclasses import replace
@@ -208,15 +208,6 @@ def with_doubt(
     "Training pictures, and beside them some that are no digit."
     return torch.cat([train[0], not_digits(n, train, seed)]), torch.cat([train[1], torch.full((n,), -1)])
 
-# %% ../nbs/09_robustness.ipynb #e3fc60b5
-def doubt_below(
-    model:nn.Module, # a network that has learnt to doubt
-    valid:Data, # digits that it has not learnt from
-    share:float=.002, # of them that may be warned of
-)->float: # a confidence
-    "The confidence below which an answer should come with a warning."
-    return float(predict_probs(model, valid[0]).max(1).values.double().quantile(share))
-
 # %% ../nbs/09_robustness.ipynb #8f5b1797
 @torch.inference_mode()
 def best_temperature(
@@ -239,6 +230,15 @@ def at_temperature(
     last.weight.div_(temperature)
     last.bias.div_(temperature)
     return model
+
+# %% ../nbs/09_robustness.ipynb #e3fc60b5
+def doubt_below(
+    model:nn.Module, # a network that has learnt to doubt
+    valid:Data, # digits that it has not learnt from
+    share:float=.002, # of them that may be warned of
+)->float: # a confidence
+    "The confidence below which an answer should come with a warning."
+    return float(predict_probs(model, valid[0]).max(1).values.double().quantile(share))
 
 # %% ../nbs/09_robustness.ipynb #020652bd
 HANDWRITING = Recipe('handwriting', 'wide', epochs=14, bs=128, lr=5e-3, dropout=.3, schedule='one-cycle',

@@ -9,6 +9,7 @@ import torch
 
 import mnist_course
 from conftest import in_python
+from mnist_course import training
 from mnist_course.data import ASSETS, MD5, load_mnist
 from mnist_course.evaluation import evaluate
 from mnist_course.model import MnistCNN
@@ -116,6 +117,34 @@ def test_a_network_learns_to_doubt_what_is_labelled_minus_one(digits):
     assert sure[1] < .2 < .5 < sure[0]
 
 
+def test_smoothed_labels_leave_a_network_less_sure(digits):
+    plain, smooth = model(), model()
+    quiet(plain, *digits, Recipe(epochs=3))
+    quiet(smooth, *digits, Recipe(epochs=3, smoothing=.3))
+    sure, less = (evaluate(m, digits[1]) for m in (plain, smooth))
+    assert less.confidence.mean() < sure.confidence.mean() - .1 and less.accuracy > .5
+
+
+def test_passes_are_steps_not_epochs(digits, monkeypatch):
+    steps = []
+    monkeypatch.setattr(torch.optim.Adam, 'step', lambda self, step=torch.optim.Adam.step: (steps.append(1), step(self)))
+    (images, labels), valid = digits
+    assert len(quiet(model(), (images, labels), valid, Recipe(epochs=2, passes=3, schedule='one-cycle'))) == 2
+    assert len(steps) == 2*-(-3*len(labels)//64)
+
+
+def test_bfloat16_is_granted_only_where_the_processor_has_it(digits, monkeypatch):
+    def trained(granted, **options):
+        monkeypatch.setattr(training, 'has_bfloat16', lambda: granted)
+        quiet(m := model(), *digits, Recipe(epochs=1, **options))
+        return m
+    exact = trained(True)
+    assert same_weights(exact, trained(False, bfloat16=True))
+    short = trained(True, bfloat16=True)
+    assert not same_weights(exact, short) and all(p.dtype == torch.float32 for p in short.parameters())
+    assert abs(evaluate(exact, digits[1]).accuracy - evaluate(short, digits[1]).accuracy) < .1
+
+
 def test_a_checkpoint_of_another_run_is_refused(digits, tmp_path):
     quiet(model(), *digits, Recipe(epochs=1), checkpoint=tmp_path/'c.pth')
     for recipe, seed in ((Recipe(epochs=2, lr=.1), 42), (Recipe(epochs=2), 43)):
@@ -129,9 +158,10 @@ def test_the_same_seed_gives_the_same_weights(digits):
 
 
 @pytest.mark.parametrize('values', [{'epochs': 0}, {'bs': 0}, {'lr': 0}, {'lr': -1}, {'lr': float('nan')}, {'lr': float('inf')},
-                                    {'dropout': 1}, {'model': 'none'}, {'stroke': 2}, {'schedule': 'up'}])
+                                    {'dropout': 1}, {'model': 'none'}, {'stroke': 2}, {'schedule': 'up'}, {'smoothing': 1}, {'passes': 0}])
 def test_a_recipe_that_cannot_be_is_refused_by_name(values):
-    with pytest.raises(ValueError, match='|'.join(('epochs', 'batch size', 'learning rate', 'dropout', 'model', 'stroke', 'schedule'))): Recipe(**values)
+    words = {'bs': 'batch size', 'lr': 'learning rate'}
+    with pytest.raises(ValueError, match=words.get(*values, *values)): Recipe(**values)
 
 
 def test_a_loss_that_runs_away_is_a_sentence(digits):
