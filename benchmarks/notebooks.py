@@ -2,9 +2,10 @@
 
     python benchmarks/notebooks.py [NAME …]      all notebooks, or those named, such as 03_training
 
-Every notebook runs in a fresh kernel through papermill. Its outputs are cleaned and written back into it; the seconds go to
-benchmarks/timings.json; the marked blocks of notebooks and README (`<!--name-->…<!--/name-->`) are filled from benchmarks/*.json.
-A notebook that fails keeps its old outputs, and the exit status is 1.
+Every notebook runs in a fresh kernel through papermill. Its outputs are cleaned and written back into it; whether it passed, its seconds and the
+accuracy that it shows (in a cell tagged `accuracy`) go to benchmarks/notebooks.json, and in the end are shown as a table; the marked blocks of
+notebooks and README (`<!--name-->…<!--/name-->`) are filled from benchmarks/*.json. A notebook that fails keeps its old outputs, and the exit
+status is 1.
 """
 import json
 import os
@@ -20,7 +21,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/'nbs'
-TIMINGS = ROOT/'benchmarks'/'timings.json'
+RUNS = ROOT/'benchmarks'/'notebooks.json'
 
 
 def notebooks() -> list[Path]:
@@ -233,26 +234,39 @@ def fill_all() -> None:
         write(path, nb)
 
 
+def accuracy(ran: dict) -> float | None:
+    "The share that a notebook shows in its cell tagged `accuracy`, if it has one."
+    said = ''.join(str(o) for c in ran['cells'] if 'accuracy' in tags(c) for o in c['outputs'])
+    found = re.search(r'(\d+(?:\.\d+)?) ?%', said)
+    return round(float(found[1])/100, 4) if found else None
+
+
+def report(runs: dict[str, dict]) -> str:
+    "One line for each notebook: passed or failed, seconds, accuracy."
+    def line(name, r):
+        seconds, share = (f'{r[key]:{how}}' if r.get(key) is not None else '' for key, how in (('seconds', '.1f'), ('accuracy', '.1%')))
+        return f'{name:24}{"passed" if r["passed"] else "FAILED":8}{seconds:>8}{share:>10}'
+    return '\n'.join([f'{"notebook":24}{"":8}{"seconds":>8}{"accuracy":>10}', *(line(*run) for run in runs.items())])
+
+
 def main(names: list[str]) -> int:
     "Run, keep, time; the exit status."
     chosen = [p for p in notebooks() if not names or p.stem in names]
     missing = set(names) - {p.stem for p in chosen}
     if missing: print(f'no notebook {", ".join(sorted(missing))} in nbs/', file=sys.stderr); return 2
-    timings = json.loads(TIMINGS.read_text()) if TIMINGS.exists() else {}
-    failed = []
+    runs, now = json.loads(RUNS.read_text()) if RUNS.exists() else {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for path in chosen:
+            print(f'{path.stem} …', file=sys.stderr, flush=True)
             out = Path(folder)/path.name
             try: seconds = run(path, out, env={'IN_TEST': None})
-            except RuntimeError as e: failed.append(path.stem); print(e, file=sys.stderr); continue
+            except RuntimeError as e: now[path.stem] = {**runs.get(path.stem, {}), 'passed': False}; print(e, file=sys.stderr); continue
             keep_outputs(path, out)
-            timings[path.stem] = round(seconds, 1)
-            print(f'{path.stem:28} {seconds:7.1f} s', flush=True)
-    known = {p.stem for p in notebooks()}
-    TIMINGS.write_text(json.dumps({k: timings[k] for k in sorted(timings) if k in known}, indent=1) + '\n')
+            now[path.stem] = dict(passed=True, seconds=round(seconds, 1), accuracy=accuracy(json.loads(out.read_text(encoding='utf-8'))))
+    print(report(now))
+    RUNS.write_text(json.dumps({p.stem: r for p in notebooks() if (r := {**runs, **now}.get(p.stem))}, indent=1) + '\n')
     fill_all()
-    if failed: print(f'failed: {", ".join(failed)}', file=sys.stderr)
-    return bool(failed)
+    return not all(r['passed'] for r in now.values())
 
 
 if __name__ == '__main__': sys.exit(main(sys.argv[1:]))

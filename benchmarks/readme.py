@@ -1,5 +1,6 @@
 """What stands in the marked blocks of README and notebooks, from benchmarks/*.json; `python benchmarks/readme.py` fills them."""
 import json
+import re
 from pathlib import Path
 from statistics import mean, median, stdev
 
@@ -14,10 +15,12 @@ def read(name: str) -> dict:
 
 def blocks() -> dict[str, str]:
     "The text of each block, by its name."
-    from notebooks import minutes
-    timings = read('timings.json')
+    from notebooks import minutes, notebooks
+    runs = read('notebooks.json')
+    timings = {name: r['seconds'] for name, r in runs.items() if 'seconds' in r}
     return {**{f'time:{name}': minutes(seconds) for name, seconds in timings.items()},
-            'notebooks:00': table(timings, ''), 'notebooks:readme': table(timings, 'nbs/'), 'bench': measured(read('bench.json')),
+            **{f'reading:{path.stem}': f'{reading_minutes(path)} minutes' for path in notebooks()},
+            'notebooks:00': table(timings, ''), 'notebooks:readme': table(timings, 'nbs/'), 'notebooks:teaching': lessons(runs), 'bench': measured(read('bench.json')),
             'ladder': ladder(read('bench.json')),
             'own_digits': own_digits(read('own_digits.json')), 'doubt': doubt(read('doubt.json'))}
 
@@ -75,9 +78,9 @@ def measured(b: dict) -> str:
     if 'rungs' not in b: return '\n\nNot measured yet.\n\n'
     rungs, start = b['rungs'], b['startup_seconds']
     usual = rungs['the usual loop']
-    names = {'the usual loop': 'the usual loop (torchvision, DataLoader), 5 epochs', 'bfloat16': '`mnist_train`, 5 epochs',
-             'label smoothing': '`mnist_train --recipe fast`', 'augmentation, five epochs': 'the same with augmentation, 5 epochs (08)', 'five views': 'the same, asked about five views (08)',
-             'narrow and deep, 20 epochs': '`mnist_train --recipe tiny`', 'three of them, wider': '`mnist_train --recipe best`'}
+    names = {'the usual loop': 'the usual loop (torchvision, DataLoader), 5 epochs', 'one cycle': '`mnist_train`, 5 epochs',
+             'label smoothing': '`mnist_train --recipe fast`', 'augmentation, five epochs': 'the same with augmentation, 5 epochs (08)', 'one layer more, five views': 'one layer more, asked about five views (08)',
+             'narrow and deep, 20 epochs': '`mnist_train --recipe tiny`', 'four of them, wider': '`mnist_train --recipe best`'}
     rows = [f'| {what} | {spread(r["test_accuracy"])} | {seconds(r):.{int(seconds(r) < 10)}f} s '
             f'| {ratio(r, usual):.{1 if ratio(r, usual) < .2 else 0}%} | {max(r["peak_gb"]):.1f} GB |' for name, what in names.items() if (r := rungs.get(name))]
     table = '\n'.join(['| training | test accuracy | time | of the usual | peak memory |', '|---|---|---|---|---|', *rows])
@@ -112,6 +115,25 @@ def table(timings: dict, folder: str) -> str:
     rows = [f'| [{name}]({folder}{name}.ipynb) | {what} | {minutes(timings[name]) if name in timings else "not yet measured"} |'
             for name, (_, what) in NOTEBOOKS.items()]
     return '\n'.join(['', '', '| notebook | what it teaches | running it |', '|---|---|---|', *rows, '', ''])
+
+
+def reading_minutes(path: Path) -> int:
+    "How long a page takes to read: 200 words of prose a minute, and a second for each line of code that is not folded away."
+    from notebooks import source, tags
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    prose = [re.sub(r'<!--([\w:.-]+)-->.*?<!--/\1-->|\]\([^)]*\)', ' ', source(c), flags=re.S) for c in cells if c['cell_type'] == 'markdown']
+    code = [source(c) for c in cells if c['cell_type'] == 'code' and 'hide-input' not in tags(c)]
+    lines = [line for text in code for line in text.splitlines() if line.strip() and not line.startswith('#|')]
+    return max(1, round(sum(len(text.split()) for text in prose)/200 + len(lines)/60))
+
+
+def lessons(runs: dict) -> str:
+    "Each notebook for a teacher: minutes to read, seconds to run, whether it passed, the accuracy that it shows."
+    from notebooks import notebooks
+    paths = {p.stem: p for p in notebooks() if p.parent.name == 'nbs'}
+    rows = [f'| [{name}](../{name}.ipynb) | {reading_minutes(path)} minutes | {r["seconds"]:.0f} seconds | {"passed" if r["passed"] else "failed"} '
+            f'| {"" if r.get("accuracy") is None else format(r["accuracy"], ".1%")} |' for name, path in paths.items() if 'seconds' in (r := runs.get(name, {}))]
+    return '\n'.join(['', '', '| notebook | reading | running | last full run | accuracy it shows |', '|---|---|---|---|---|', *rows, '', ''])
 
 
 if __name__ == '__main__':

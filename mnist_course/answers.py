@@ -351,6 +351,12 @@ EXERCISES['09_robustness'] = [
         """threshold = doubt_below(doubting, valid, .02)
 ((predict_probs(doubting, valid[0]).max(1).values < threshold).float().mean().item(), 'a')""",
         {"(.002, 'a')": 'take the new one', "(.02, 'b')": 'has not changed'}),
+    Exercise('09_robustness', 'q4', number(3.92, .01, {.005: 'that is the share of one pixel; all 784 push the same way', .14: 'that is what pushes in random directions come to, which mostly cancel',
+                                                       78.4: 'each step is weighed by its weight, 0.05'}),
+        'Nearly 4, and softmax turns a lead of 4 into 98 %. In random directions the same steps come to the root of 784 times 0.005, which is 0.14: nothing. So it is the number of pixels that makes a network easy to deceive.',
+        'Each pixel adds its step times its weight. If you choose the direction of each step, what is the sign of every product?',
+        '784*.1*.05',
+        {'.1*.05': 'share of one pixel', '784**.5*.1*.05': 'mostly cancel', '784*.1': 'weighed by its weight'}),
 ]
 QUIZ['09_robustness'] = Questions([
     Quiz('09_robustness', 'a', 'Why is a softmax sure of a letter?', {
@@ -365,4 +371,8 @@ QUIZ['09_robustness'] = Questions([
         'The network would be tested on what it has learnt by heart': 'It would show that it knows these fonts, not that it knows what is no digit.',
         'They look nicer': 'That is not a reason.',
         'There are too few fonts': 'That is a difficulty, not a reason.'}, 0),
+    Quiz('09_robustness', 'd', 'Training with noise has mended the curve of noise. What do you expect of a harm that nobody has thought of?', {
+        'It is mended, too: the network is robust now': 'Robust against what? A network knows what it has seen, and its near relatives.',
+        'Nothing is certain: relatives of noise gain, others may get worse': 'So measure on pictures of those who will use it, and go on collecting.',
+        'It must be worse: what is gained here is lost there': 'Not by necessity. On clean digits hardly anything was lost.'}, 1),
 ])

@@ -24,7 +24,7 @@ NOTEBOOKS = {
     '06_inference': ('inference', 'your own handwriting: from any picture to the 28 × 28 that the network knows'),
     '07_widgets': ('widgets', 'upload a picture or draw a digit, and see what the network makes of it'),
     '08_recipes': ('recipes', 'where the time goes: the same accuracy in a fraction of it, and better ones'),
-    '09_robustness': ('doubt', 'letters, scribbles, shoes: knowing when not to answer, and what "90 % sure" is worth'),
+    '09_robustness': ('robustness', 'noise, tilt, an attack, letters and shoes: where it fails, when not to answer, what "90 % sure" is worth'),
     '10_cli': ('commands', 'from functions to `mnist_train`, `mnist_test` and their like'),
 }
 

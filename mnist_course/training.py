@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Recipe', 'vary_strokes', 'augment', 'loss_func', 'has_bfloat16', 'train_epoch', 'validate', 'print_row',
-           'random_state', 'set_random_state', 'save_checkpoint', 'resume_checkpoint', 'keep_memory', 'fit',
-           'plot_history', 'LiveCurves', 'save_atomically', 'load_plain', 'save_model', 'load_model']
+           'keep_memory', 'fit', 'plot_history', 'LiveCurves', 'save_atomically', 'load_plain', 'save_model',
+           'load_model', 'random_state', 'set_random_state', 'save_checkpoint', 'resume_checkpoint']
 
 # %% ../nbs/03_training.ipynb #846e95a2
 import ctypes
@@ -46,7 +46,7 @@ class Recipe:
     bend:float = 0 # elastic: each part moves in its own way, by so many pixels (standard deviation)
     schedule:str = 'constant' # of the learning rate: 'constant', or 'one-cycle' with its peak at `lr`
     smoothing:float = 0 # share of each label that is spread over all ten answers (08)
-    passes:int = 1 # how often an epoch shows each picture; the members of an ensemble share them (02)
+    passes:int = 1 # how often an epoch shows each picture; the members of an ensemble share them (08)
     bfloat16:bool = False # compute with shorter numbers, where the processor has instructions for them (08)
 
     def __post_init__(self):
@@ -163,61 +163,6 @@ def print_row(
     r = history[-1]
     print(f'{r["epoch"]:5}  {r["train_loss"]:10.4f}  {r["train_accuracy"]:8.2%}  {r["valid_loss"]:10.4f}  '
           f'{r["valid_accuracy"]:8.2%}  {r["seconds"]:7.1f}', file=file, flush=True)
-
-# %% ../nbs/03_training.ipynb #f300c993
-def random_state(
-)->dict[str, Any]: # device -> state
-    "The state of PyTorch's random numbers on every device in use."
-    state: dict[str, Any] = {'cpu': torch.get_rng_state()}
-    if torch.cuda.is_available(): state['cuda'] = torch.cuda.get_rng_state_all()
-    if torch.backends.mps.is_available(): state['mps'] = torch.mps.get_rng_state()
-    return state
-
-def set_random_state(
-    state:dict[str, Any], # from `random_state`
-)->None:
-    "Go on with the random numbers where they were."
-    torch.set_rng_state(state['cpu'])
-    if 'cuda' in state and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])
-    if 'mps' in state and torch.backends.mps.is_available(): torch.mps.set_rng_state(state['mps'])
-
-# %% ../nbs/03_training.ipynb #bd102a86
-def save_checkpoint(
-    path:str|os.PathLike, # renewed each epoch
-    model:nn.Module,
-    opt:torch.optim.Optimizer,
-    schedule:LRScheduler|None,
-    history:list[dict], # the rows so far
-    recipe:Recipe,
-    seed:int,
-    pictures:int, # number of training pictures
-)->None:
-    "All that is needed to go on as if nothing had happened."
-    save_atomically(dict(format='mnist_course checkpoint 1', recipe=asdict(recipe), seed=seed, pictures=pictures, history=history,
-                         state=model.state_dict(), opt=opt.state_dict(), schedule=schedule.state_dict() if schedule else None,
-                         random=random_state()), path)
-
-def resume_checkpoint(
-    path:str|os.PathLike, # from `save_checkpoint`
-    model:nn.Module,
-    opt:torch.optim.Optimizer,
-    schedule:LRScheduler|None,
-    recipe:Recipe,
-    seed:int,
-    pictures:int, # number of training pictures
-)->list[dict]: # the rows so far
-    "Put model, optimizer, schedule and random numbers back to where the checkpoint was taken. Raises ValueError if it is of another run."
-    saved = load_plain(path, 'checkpoint')
-    now = {**asdict(recipe), 'seed': seed, 'pictures': pictures}
-    then = {**asdict(Recipe()), **saved['recipe'], 'seed': saved['seed'], 'pictures': saved['pictures']}
-    free = ('name',) if schedule else ('name', 'epochs')  # a schedule is laid out for its epochs
-    other = [f'{k} {then.get(k)}' for k in now if k not in free and now[k] != then.get(k)]
-    if other: raise ValueError(f'{path} is from another run, with {", ".join(other)}: give the same options, or train anew')
-    model.load_state_dict(saved['state'])
-    opt.load_state_dict(saved['opt'])
-    if schedule: schedule.load_state_dict(saved['schedule'])
-    set_random_state(saved['random'])
-    return saved['history']
 
 # %% ../nbs/03_training.ipynb #33e8ccd4
 def keep_memory(
@@ -367,3 +312,58 @@ def load_model(
         raise ValueError(f'{path} holds the weights of another network than those of this course') from e
     model.header = header  # type: ignore[assignment]
     return model.to(device or best_device()).to(memory_format=torch.channels_last).eval()
+
+# %% ../nbs/03_training.ipynb #f300c993
+def random_state(
+)->dict[str, Any]: # device -> state
+    "The state of PyTorch's random numbers on every device in use."
+    state: dict[str, Any] = {'cpu': torch.get_rng_state()}
+    if torch.cuda.is_available(): state['cuda'] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available(): state['mps'] = torch.mps.get_rng_state()
+    return state
+
+def set_random_state(
+    state:dict[str, Any], # from `random_state`
+)->None:
+    "Go on with the random numbers where they were."
+    torch.set_rng_state(state['cpu'])
+    if 'cuda' in state and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])
+    if 'mps' in state and torch.backends.mps.is_available(): torch.mps.set_rng_state(state['mps'])
+
+# %% ../nbs/03_training.ipynb #bd102a86
+def save_checkpoint(
+    path:str|os.PathLike, # renewed each epoch
+    model:nn.Module,
+    opt:torch.optim.Optimizer,
+    schedule:LRScheduler|None,
+    history:list[dict], # the rows so far
+    recipe:Recipe,
+    seed:int,
+    pictures:int, # number of training pictures
+)->None:
+    "All that is needed to go on as if nothing had happened."
+    save_atomically(dict(format='mnist_course checkpoint 1', recipe=asdict(recipe), seed=seed, pictures=pictures, history=history,
+                         state=model.state_dict(), opt=opt.state_dict(), schedule=schedule.state_dict() if schedule else None,
+                         random=random_state()), path)
+
+def resume_checkpoint(
+    path:str|os.PathLike, # from `save_checkpoint`
+    model:nn.Module,
+    opt:torch.optim.Optimizer,
+    schedule:LRScheduler|None,
+    recipe:Recipe,
+    seed:int,
+    pictures:int, # number of training pictures
+)->list[dict]: # the rows so far
+    "Put model, optimizer, schedule and random numbers back to where the checkpoint was taken. Raises ValueError if it is of another run."
+    saved = load_plain(path, 'checkpoint')
+    now = {**asdict(recipe), 'seed': seed, 'pictures': pictures}
+    then = {**asdict(Recipe()), **saved['recipe'], 'seed': saved['seed'], 'pictures': saved['pictures']}
+    free = ('name',) if schedule else ('name', 'epochs')  # a schedule is laid out for its epochs
+    other = [f'{k} {then.get(k)}' for k in now if k not in free and now[k] != then.get(k)]
+    if other: raise ValueError(f'{path} is from another run, with {", ".join(other)}: give the same options, or train anew')
+    model.load_state_dict(saved['state'])
+    opt.load_state_dict(saved['opt'])
+    if schedule: schedule.load_state_dict(saved['schedule'])
+    set_random_state(saved['random'])
+    return saved['history']

@@ -1,4 +1,5 @@
 """JupyterLab in a real Chromium: a notebook opened and run as a reader does, and its interactive parts moved."""
+import json
 import os
 import re
 import shutil
@@ -206,3 +207,37 @@ def test_uploaded_pictures_are_read_on_the_page_and_rubbish_gets_a_sentence(page
     drop(page, output.locator('.picture-drop'), {'panorama.jpg': bytes(10_000_001), 'marker_9.png': (course/'test_images'/'marker_9.png').read_bytes()})
     output.get_by_role('alert').get_by_text('more than 10 MB').wait_for()
     output.get_by_text('marker_9.png: it reads 9').wait_for()
+
+
+def run_cell(page, words: str, code: str) -> None:
+    "Type another text into the cell that has these words, and run it."
+    page.evaluate("""([words, code]) => {
+        const notebook = window.jupyterapp.shell.currentWidget.content;
+        notebook.activeCellIndex = notebook.widgets.findIndex(w => w.model.sharedModel.getSource().includes(words));
+        notebook.activeCell.model.sharedModel.setSource(code);
+        notebook.scrollToItem(notebook.activeCellIndex, 'center'); }""", [words, code])
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
+
+
+def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, course):
+    open_notebook(page, jupyterlab, '02_model')
+    page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    imports = 'from mnist_course.answers import exercises_of, quiz_of\nfrom mnist_course.exercises import ____\n\nq1, q2, q3 = exercises_of("02_model")\n'
+    run_cell(page, 'exercises_of(', f'import os\nos.environ.pop("IN_TEST", None)\n{imports}')  # as a reader's kernel, which has widgets and remembers
+    replies = page.locator('.jp-OutputArea .jp-RenderedHTMLCommon')
+    run_cell(page, 'q1.check(', 'q1.check(____)  # one')
+    replies.get_by_text('Put your answer in place of ____').wait_for()
+    run_cell(page, 'q1.check(____)  # one', 'q1.check(64*9 + 64)  # two')
+    replies.get_by_text('Each of the 64 maps looks at all 64 maps').wait_for()
+    assert not (course/'nbs'/'progress.json').exists()
+    run_cell(page, '# two', 'q1.check(64*64*9 + 64)')
+    replies.get_by_text('Right.', exact=True).first.wait_for()
+    run_cell(page, 'quiz_of(', 'quiz_of("02_model")  # again')
+    boxes = page.locator('.widget-radio-box')
+    boxes.first.wait_for()
+    boxes.first.locator('input').nth(1).click()
+    page.locator('.widget-vbox').get_by_text('Not yet.', exact=True).first.wait_for()
+    boxes.first.locator('input').nth(0).click()
+    page.locator('.widget-vbox').get_by_text('Right.', exact=True).first.wait_for()
+    assert json.loads((course/'nbs'/'progress.json').read_text()) == {'02_model': ['q1', 'a']}
+    (course/'nbs'/'progress.json').unlink()

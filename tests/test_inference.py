@@ -24,7 +24,7 @@ from mnist_course.inference import (
     trimmed,
 )
 from mnist_course.model import MnistCNN
-from mnist_course.robustness import DOODLES, arc, doodle, font_files, letter
+from mnist_course.not_digits import DOODLES, arc, doodle, font_files, letter
 
 PICTURES = ROOT/'test_images'
 SEVEN = PICTURES/'my_digit_7.png'
