@@ -69,14 +69,14 @@ class Harm(NamedTuple):
 
 STRIPES = (torch.arange(28)//3 % 2 == 1)[:, None].float()
 HARMS = {
-    'tilt': Harm(lambda ink, s, random: warped(ink, turn=s*either_way(len(ink), random)), (0, 15, 30, 45, 60), 'degrees'),
-    'shift': Harm(lambda ink, s, random: warped(ink, move=s*either_way(len(ink), random)), (0, 2, 3, 4, 6), 'pixels'),
-    'size': Harm(lambda ink, s, random: warped(ink, size=s), (1, .8, .65, .5, .4), 'times'),
-    'blur': Harm(lambda ink, s, random: blurred(ink, s), (0, .8, 1.6, 2.4, 3.2), 'pixels'),
-    'noise': Harm(lambda ink, s, random: ink + s*torch.randn(ink.shape, generator=random), (0, .2, .4, .6, .8), 'of full ink'),
+    'tilt': Harm(lambda ink, s, random: warped(ink, turn=s*either_way(len(ink), random)), (0, 10, 20, 30, 45), 'degrees'),
+    'shift': Harm(lambda ink, s, random: warped(ink, move=s*either_way(len(ink), random)), (0, 1, 2, 3, 4), 'pixels'),
+    'size': Harm(lambda ink, s, random: warped(ink, size=s), (1, .85, .7, .6, .5), 'times'),
+    'blur': Harm(lambda ink, s, random: blurred(ink, s), (0, .6, 1.2, 1.8, 2.4), 'pixels'),
+    'noise': Harm(lambda ink, s, random: ink + s*torch.randn(ink.shape, generator=random), (0, .15, .3, .45, .6), 'of full ink'),
     'brightness': Harm(lambda ink, s, random: ink + s, (0, .2, .4, .6, .8), 'of full ink'),
-    'dots': Harm(lambda ink, s, random: torch.where(torch.rand(ink.shape, generator=random) < s, 1 - ink, ink), (0, .05, .1, .2, .3), 'of all pixels'),
-    'stripes': Harm(lambda ink, s, random: (ink - s*STRIPES).abs(), (0, .25, .5, .75, 1), 'of full ink'),
+    'dots': Harm(lambda ink, s, random: torch.where(torch.rand(ink.shape, generator=random) < s, 1 - ink, ink), (0, .05, .1, .15, .2), 'of all pixels'),
+    'stripes': Harm(lambda ink, s, random: (ink - s*STRIPES).abs(), (0, .2, .4, .6, .8), 'of full ink'),
     'fog': Harm(lambda ink, s, random: (1 - s)*ink + s*clouds(len(ink), random), (0, .2, .4, .6, .8), 'of the light'),
 }
 
