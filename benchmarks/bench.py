@@ -1,4 +1,4 @@
-"""Measure what the course claims, and write it to benchmarks/bench.json, seeds.json and inference.json: two hours on two cores.
+"""Measure what the course claims, and write it to benchmarks/bench.json, seeds.json and inference.json: an hour or two on two cores.
 
     python benchmarks/bench.py [--quick] [RUNG …]
 

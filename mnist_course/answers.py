@@ -374,5 +374,5 @@ QUIZ['09_robustness'] = Questions([
     Quiz('09_robustness', 'd', 'Training with noise has mended the curve of noise. What do you expect of a harm that nobody has thought of?', {
         'It is mended, too: the network is robust now': 'Robust against what? A network knows what it has seen, and its near relatives.',
         'Nothing is certain: relatives of noise gain, others may get worse': 'So measure on pictures of those who will use it, and go on collecting.',
-        'It must be worse: what is gained here is lost there': 'Not by necessity. On clean digits hardly anything was lost.'}, 1),
+        'It must be worse: what is gained here is lost there': 'Not by necessity: nobody showed it dots, and their curve has fallen, too.'}, 1),
 ])

@@ -203,8 +203,6 @@ def show_journey(
 # %% ../nbs/appendix/relatives.ipynb #9e4aad31
 import math
 
-import torch.nn.functional as F
-
 from .data import MEAN, STD
 
 # %% ../nbs/appendix/relatives.ipynb #4ffd0a63

@@ -8,7 +8,6 @@ __all__ = ['STRIPES', 'HARMS', 'HANDWRITING', 'CALM', 'N_OTHERS', 'warped', 'eit
            'with_doubt', 'best_temperature', 'at_temperature', 'doubt_below']
 
 # %% ../nbs/09_robustness.ipynb #37d842dc
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -140,7 +139,7 @@ def show_curves(
     for ax, (name, harm) in zip(axes, HARMS.items()):
         for i, (network, errors) in enumerate(of_networks.items()):
             ax.plot(harm.strengths, [100*e for e in errors[name]], ('o--', 's-', '^-')[i % 3], color=('#D55E00', '#0072B2', '#009E73')[i % 3], ms=4, label=network)
-        ax.set(xlabel=f'{name} ({harm.unit})', ylim=(0, 95))
+        ax.set(xlabel=f'{name} ({harm.unit})', ylim=(-3, 95))
         if harm.strengths[0] > harm.strengths[-1]: ax.invert_xaxis()
     for ax in axes[::3]: ax.set_ylabel('wrong (%)')
     axes[0].legend(fontsize=9)
