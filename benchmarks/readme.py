@@ -77,6 +77,7 @@ def measured(b: dict) -> str:
     "What `make bench` found, as Markdown."
     if 'rungs' not in b: return '\n\nNot measured yet.\n\n'
     rungs, start = b['rungs'], b['startup_seconds']
+    notes = ''.join(f' {r["note"]}' for r in rungs.values() if 'note' in r)  # of a rung that was measured in another way; gone when it is measured anew
     usual = rungs['the usual loop']
     names = {'the usual loop': 'the usual loop (torchvision, DataLoader), 5 epochs', 'one cycle': '`mnist_train`, 5 epochs',
              'label smoothing': '`mnist_train --recipe fast`', 'augmentation, five epochs': 'the same with augmentation, 5 epochs (08)', 'one layer more, five views': 'one layer more, asked about five views (08)',
@@ -93,7 +94,7 @@ def measured(b: dict) -> str:
 | `import mnist_course` | {'under 0.01' if start['import mnist_course'] < .01 else f"{start['import mnist_course']:.2f}"} s |
 | `mnist_train --help` | {start['mnist_train --help']:.2f} s |
 {reading(read('inference.json'))}
-On {b['threads']} cores ({b['processor']}), torch {b['torch']}, {b['date']}. Times are medians; *of the usual* is the median of runs in turn.
+On {b['threads']} cores ({b['processor']}), torch {b['torch']}, {b['date']}. Times are medians; *of the usual* is the median of runs in turn.{notes}
 
 """
 
