@@ -1,0 +1,167 @@
+// The page to draw on. What answers is either a server (`mnist_serve`) or, on the static web site, the network itself, in the browser.
+import {createPad} from './pad.js';
+import {createDrop} from './upload.js';
+import {seen} from './digit.js';
+
+const $ = id => document.getElementById(id), settings = JSON.parse($('settings').textContent);
+
+async function ask(path, body, headers = {}) {
+  let reply;
+  try { reply = await fetch(path, {method: 'POST', body, headers}); }
+  catch { throw new Error('The server does not answer. Is it still running?'); }
+  const answer = await reply.json().catch(() => ({error: `The server answered with status ${reply.status}.`}));
+  if (!reply.ok) throw new Error(answer.error);
+  return answer;
+}
+
+function grey(values, width, height, high = 255) {  // numbers as ink on paper
+  const picture = new ImageData(width, height);
+  values.forEach((v, i) => picture.data.set([0, 0, 0, Math.min(255, 255*v/high)], 4*i));
+  return picture;
+}
+
+const server = {  // asks the library
+  async read(pad) {
+    const answer = await ask('api/predict', JSON.stringify({image: pad.png(), maps: $('more').open}), {'Content-Type': 'application/json'});
+    const picture = await createImageBitmap(await (await fetch(answer.image)).blob());
+    return {...answer, picture};
+  },
+};
+
+const browser = {  // asks the network in this page
+  async start() {
+    this.ort = await import('./ort.wasm.min.mjs');
+    this.ort.env.wasm.numThreads = 1;
+    this.session = await this.ort.InferenceSession.create('./model.onnx');
+  },
+  async answer(pixels) {
+    const images = new this.ort.Tensor('uint8', pixels, [1, 28, 28]);
+    const {probs, maps} = await (this.ready ??= this.start()).then(() => this.session.run({images}));
+    return {probs: [...probs.data], maps};
+  },
+  async read(pad) {
+    const pixels = seen(pad.canvas.getContext('2d').getImageData(0, 0, pad.canvas.width, pad.canvas.height));
+    if (!pixels) return null;
+    await (this.ready ??= this.start());
+    const {probs, maps} = await this.answer(pixels), confidence = Math.max(...probs), digit = probs.indexOf(confidence);
+    const two = [...probs.keys()].sort((a, b) => probs[b] - probs[a]).slice(0, 2);
+    const warning = confidence >= settings.doubt ? null
+      : probs[two[0]] + probs[two[1]] > .6 ? `too unsure to say: ${two[0]} or ${two[1]}` : 'this does not look like a digit';
+    const [, count, height, width] = maps.dims;
+    return {digit, confidence, probs, warning, pixels, maps: {count, height, width, values: [...maps.data]}};
+  },
+};
+const engine = settings.engine === 'browser' ? browser : server;
+
+for (let d = 0; d < 10; d++) $('bars').insertAdjacentHTML('beforeend',
+  `<li><span class="share"></span><span class="well" aria-hidden="true"><span class="bar"></span></span><span>${d}</span></li>`);
+
+const percent = v => v > .995 ? 'more than 99%' : v < .005 ? 'less than 1%' : `${Math.round(100*v)}%`;
+
+function showMaps(maps) {  // eight in a row, each as dark as the strongest of all
+  if (!maps) return;
+  const {count, height, width, values} = maps, across = Math.min(count, 8), down = Math.ceil(count/across), high = Math.max(...values, 1e-6);
+  Object.assign($('maps'), {width: across*(width + 1) - 1, height: down*(height + 1) - 1});
+  const context = $('maps').getContext('2d');
+  for (let k = 0; k < count; k++) {
+    context.fillStyle = 'white';
+    context.fillRect(k%across*(width + 1), Math.floor(k/across)*(height + 1), width, height);
+    const one = new OffscreenCanvas(width, height);
+    one.getContext('2d').putImageData(grey(values.slice(k*width*height, (k + 1)*width*height), width, height, high), 0, 0);
+    context.drawImage(one, k%across*(width + 1), Math.floor(k/across)*(height + 1));
+  }
+  $('maps').setAttribute('aria-label', `${count} small pictures, one for each filter of the first layer`);
+}
+
+function show(answer, spoken) {
+  $('digit').textContent = answer ? answer.digit : '?';
+  $('digit').classList.toggle('none', !answer);
+  $('sure').textContent = answer ? `${percent(answer.confidence)} sure` : 'Draw, as large as you like.';
+  $('warning').textContent = answer?.warning ?? '';
+  [...$('bars').children].forEach((item, d) => {
+    const p = answer?.probs[d] ?? 0;
+    item.classList.toggle('best', answer?.digit === d);
+    item.querySelector('.share').textContent = answer && p >= .005 ? (p > .995 ? '>99%' : percent(p)) : '';
+    item.querySelector('.bar').style.transform = `scaleY(${p})`;
+  });
+  const context = $('seen').getContext('2d');
+  context.clearRect(0, 0, 28, 28);
+  if (answer?.pixels) context.putImageData(grey(answer.pixels, 28, 28), 0, 0);
+  else if (answer) { context.filter = 'invert(1)'; context.drawImage(answer.picture, 0, 0); context.filter = 'none'; }
+  $('seen').setAttribute('aria-label', answer ? `the digit at 28 by 28 pixels, read as ${answer.digit}` : 'nothing yet');
+  if ($('more').open) showMaps(answer?.maps);
+  if (spoken) $('said').textContent = answer ? `${answer.digit}, ${percent(answer.confidence)} sure${answer.warning ? '. ' + answer.warning : ''}` : 'The pad is blank.';
+}
+
+let latest = 0, busy = false, again = null;
+async function read(spoken) {  // one question at a time; what was drawn meanwhile is asked when the answer is there
+  if (busy) { again = again || spoken; waiting = true; return; }
+  busy = true;
+  do {
+    waiting = false;
+    const loud = spoken || again, asked = performance.now();
+    again = null;
+    try {
+      show(pad.strokes().length ? await engine.read(pad) : null, loud);
+      document.body.dataset.milliseconds = Math.round(performance.now() - asked);
+    } catch (e) { show(null); $('warning').textContent = $('said').textContent = e.message; }
+    latest++;
+    document.body.dataset.answers = latest;
+  } while (waiting);
+  busy = false;
+}
+let waiting = false;
+
+const pad = createPad($('pad'), {pace: 60, onChange: (png, finished) => read(finished)});
+$('more').addEventListener('toggle', () => { if ($('more').open) read(false); });
+
+async function readPicture(name, bytes) {
+  const box = $('read'), canvas = $('photo');
+  box.classList.add('shown');
+  canvas.hidden = true;
+  $('number').textContent = '';
+  $('about').textContent = 'reading …';
+  try {
+    if (!bytes) throw new Error('The picture has more than 20 MB: make it smaller first.');
+    const {rows} = await ask('api/read', bytes, {'Content-Type': 'application/octet-stream'});
+    const digits = rows.flat();
+    if (!digits.length) throw new Error('The page is blank: there is no ink on it.');
+    const picture = await createImageBitmap(new Blob([bytes])), scale = Math.min(1, 840/Math.max(picture.width, picture.height));
+    Object.assign(canvas, {width: picture.width*scale, height: picture.height*scale, hidden: false});
+    const context = canvas.getContext('2d');
+    context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    Object.assign(context, {strokeStyle: '#009E73', lineWidth: 3});
+    for (const {box: b} of digits) if (b) context.strokeRect(...b.map(v => v*scale));
+    const text = rows.map(row => row.map(d => d.digit).join('')).join('\n');
+    $('number').textContent = text;
+    const warnings = [...new Set(digits.map(d => d.warning).filter(Boolean))], least = Math.min(...digits.map(d => d.confidence));
+    $('about').textContent = `${digits.length === 1 ? '' : 'the least sure digit: '}${percent(least)} sure${warnings.length ? '. ' + warnings.join('; ') : ''}`;
+    canvas.setAttribute('aria-label', `your picture ${name}, read as ${text}`);
+    $('said').textContent = `${name}: ${text}. ${$('about').textContent}`;
+  } catch (e) { $('about').textContent = $('said').textContent = e.message; }
+}
+
+if (engine === server) {
+  $('where').textContent = 'The network runs on the computer that serves this page.';
+  const drop = createDrop($('drop'), {limit: 2e7, what: 'PNG, JPEG, WEBP and others', onFile: (name, bytes, first) => { if (first) readPicture(name, bytes); }});
+  for (const kind of ['dragover', 'drop']) document.addEventListener(kind, event => {
+    event.preventDefault();
+    if (kind === 'drop') drop.take([...event.dataTransfer.files]);
+  });
+  document.addEventListener('paste', event => drop.take([...event.clipboardData.files]));
+} else {
+  $('where').textContent = 'The network runs in your browser.';
+  $('pictures').hidden = true;
+  $('static').hidden = false;
+  browser.ready = browser.start();
+  browser.ready.catch(() => { $('warning').textContent = 'The network could not be loaded in this browser.'; });
+  window.answerTo = pixels => browser.ready.then(() => browser.answer(Uint8Array.from(pixels)));  // for tests: the network alone
+  window.seenBy = () => [...seen(pad.canvas.getContext('2d').getImageData(0, 0, pad.canvas.width, pad.canvas.height))];
+}
+
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+  $('theme').textContent = name === 'dark' ? 'Light' : 'Dark';
+}
+theme(matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
+$('theme').addEventListener('click', () => theme(document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark'));
