@@ -26,6 +26,7 @@ NOTEBOOKS = {
     '08_recipes': ('recipes', 'where the time goes: the same accuracy in a fraction of it, and better ones'),
     '09_robustness': ('robustness', 'noise, tilt, an attack, letters and shoes: where it fails, when not to answer, what "90 % sure" is worth'),
     '10_cli': ('commands', 'from functions to `mnist_train`, `mnist_test` and their like'),
+    '11_serve': ('serve', 'an API that answers strangers, and a page where anyone can draw'),
 }
 
 def course_map(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'show_ladder', 'plain_epoch', 'usual_batches', 'operations', 'pooled_model', 'deep_model', 'crew',
-           'fit_together', 'FromPixels', 'export_onnx']
+           'fit_together', 'FromPixels', 'write_onnx', 'export_onnx']
 
 # %% ../nbs/08_recipes.ipynb #4ce6858a
 import copy
@@ -163,15 +163,23 @@ class FromPixels(nn.Module):
     )->Tensor: # (N,10), each row sums to 1
         return self.model(normalize(images)).softmax(1)
 
+def write_onnx(
+    whole:nn.Module, # images (N,28,28) uint8 -> a tensor, or a tuple of them
+    path:str|os.PathLike, # an .onnx file
+    outputs:list[str], # their names
+)->Path: # the path
+    "Write a network that takes pixels for other programs. Raises ValueError without the onnx packages."
+    if missing := [name for name in ('onnx', 'onnxscript') if find_spec(name) is None]:
+        raise ValueError(f"{' and '.join(missing)} not installed: pip install 'mnist_course[export]'")
+    whole, pictures = copy.deepcopy(whole).cpu().eval(), torch.zeros(2, 28, 28, dtype=torch.uint8)
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()), atomic_path(path) as p:
+        torch.onnx.export(whole, (pictures,), p, input_names=['images'], output_names=outputs,
+                          dynamic_shapes=({0: torch.export.Dim('pictures')},), dynamo=True, external_data=False)
+    return Path(path)
+
 def export_onnx(
     model:nn.Module, # trained
     path:str|os.PathLike, # an .onnx file
 )->Path: # the path
     "Write a network for other programs: images (N,28,28) uint8 in, probs (N,10) out. Raises ValueError without the onnx packages."
-    if missing := [name for name in ('onnx', 'onnxscript') if find_spec(name) is None]:
-        raise ValueError(f"{' and '.join(missing)} not installed: pip install 'mnist_course[export]'")
-    whole, pictures = FromPixels(copy.deepcopy(model)).cpu().eval(), torch.zeros(2, 28, 28, dtype=torch.uint8)
-    with redirect_stdout(StringIO()), redirect_stderr(StringIO()), atomic_path(path) as p:
-        torch.onnx.export(whole, (pictures,), p, input_names=['images'], output_names=['probs'],
-                          dynamic_shapes=({0: torch.export.Dim('pictures')},), dynamo=True, external_data=False)
-    return Path(path)
+    return write_onnx(FromPixels(model), path, ['probs'])

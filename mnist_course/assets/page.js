@@ -23,14 +23,15 @@ function grey(values, width, height, high = 255) {  // numbers as ink on paper
 const server = {  // asks the library
   async read(pad) {
     const answer = await ask('api/predict', JSON.stringify({image: pad.png(), maps: $('more').open}), {'Content-Type': 'application/json'});
-    const picture = await createImageBitmap(await (await fetch(answer.image)).blob());
+    const picture = Object.assign(new Image(), {src: answer.image});
+    await picture.decode();
     return {...answer, picture};
   },
 };
 
 const browser = {  // asks the network in this page
   async start() {
-    this.ort = await import('./ort.wasm.min.mjs');
+    this.ort = await import('./ort.wasm.bundle.min.mjs');
     this.ort.env.wasm.numThreads = 1;
     this.session = await this.ort.InferenceSession.create('./model.onnx');
   },
@@ -93,24 +94,22 @@ function show(answer, spoken) {
   if (spoken) $('said').textContent = answer ? `${answer.digit}, ${percent(answer.confidence)} sure${answer.warning ? '. ' + answer.warning : ''}` : 'The pad is blank.';
 }
 
-let latest = 0, busy = false, again = null;
+let answers = 0, busy = false, waiting = false, again = false;
 async function read(spoken) {  // one question at a time; what was drawn meanwhile is asked when the answer is there
-  if (busy) { again = again || spoken; waiting = true; return; }
+  if (busy) { again ||= spoken; waiting = true; return; }
   busy = true;
   do {
     waiting = false;
     const loud = spoken || again, asked = performance.now();
-    again = null;
+    again = spoken = false;
     try {
       show(pad.strokes().length ? await engine.read(pad) : null, loud);
       document.body.dataset.milliseconds = Math.round(performance.now() - asked);
     } catch (e) { show(null); $('warning').textContent = $('said').textContent = e.message; }
-    latest++;
-    document.body.dataset.answers = latest;
+    document.body.dataset.answers = ++answers;
   } while (waiting);
   busy = false;
 }
-let waiting = false;
 
 const pad = createPad($('pad'), {pace: 60, onChange: (png, finished) => read(finished)});
 $('more').addEventListener('toggle', () => { if ($('more').open) read(false); });
