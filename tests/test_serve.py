@@ -1,0 +1,216 @@
+"""The API, and what strangers send: by Flask's client, and to a real server over sockets."""
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from checks import command
+from conftest import ROOT, call
+from mnist_course.inference import predict
+from mnist_course.serve import LARGEST_BODY, create_app, make_server
+
+PHOTO = (ROOT/'test_images'/'chalk_2.jpg').read_bytes()
+
+
+def png(picture: Image.Image) -> bytes:
+    raw = BytesIO()
+    picture.save(raw, 'PNG')
+    return raw.getvalue()
+
+
+SMALL = png(Image.open(BytesIO(PHOTO)).convert('L').resize((40, 32)))
+
+
+@pytest.fixture(scope='module')
+def client(): return create_app().test_client()
+
+
+@pytest.fixture(scope='module')
+def server():
+    "A real server at a free port; where it listens."
+    s = make_server(create_app(), port=0)
+    threading.Thread(target=s.run, daemon=True).start()
+    yield '127.0.0.1', s.effective_port
+    s.close()
+
+
+def answer(address, path='/api/predict', **request) -> dict:
+    return json.load(urllib.request.urlopen(urllib.request.Request('http://{}:{}{}'.format(*address, path), **request), timeout=60))
+
+
+def url(raw: bytes, kind: str = 'image/png') -> str: return f'data:{kind};base64,{b64encode(raw).decode()}'
+
+
+def test_a_picture_sent_in_three_ways_is_read_as_the_library_reads_it(client):
+    ours = predict(PHOTO)
+    for sent in (dict(data=PHOTO), dict(json={'image': url(PHOTO, 'image/jpeg')}), dict(data={'image': (BytesIO(PHOTO), '../../etc/passwd')})):
+        a = client.post('/api/predict', **sent).json
+        assert (a['digit'], a['confidence'], a['probs'], a['warning'], a['box']) == (2, ours.confidence, ours.probs, None, list(ours.box))
+        seen = np.asarray(Image.open(BytesIO(urllib.request.urlopen(a['image']).read())))
+        assert (seen == ours.image.numpy()).all()
+        assert 'maps' not in a
+
+
+def test_the_first_layer_comes_on_request(client):
+    for sent in (dict(data=PHOTO, query_string={'maps': '1'}), dict(json={'image': url(PHOTO, 'image/jpeg'), 'maps': True})):
+        maps = client.post('/api/predict', **sent).json['maps']
+        assert len(maps['values']) == maps['count']*maps['height']*maps['width'] and max(maps['values']) == 255
+
+
+def test_several_digits_come_with_their_boxes(client):
+    digits = [255 - predict(ROOT/'test_images'/n).image.numpy() for n in ('chalk_2.jpg', 'pencil_0.jpg', 'green_ink_6.jpg')]
+    rows = client.post('/api/read', data=png(Image.fromarray(np.hstack(digits)).resize((504, 168)))).json['rows']
+    assert [[d['digit'] for d in row] for row in rows] == [[2, 0, 6]]
+    assert [row['box'][0] // 168 for row in rows[0]] == [0, 1, 2]
+    assert client.post('/api/read', data=png(Image.new('L', (200, 200), 255))).json == {'rows': []}
+
+
+def test_a_network_of_ones_own_is_asked_instead():
+    from mnist_course.model import MnistCNN, count_parameters
+    c = create_app(model := MnistCNN()).test_client()
+    assert c.get('/api/health').json == {'status': 'ok', 'model': 'MnistCNN', 'parameters': count_parameters(model), 'version': '0.1.0'}
+    assert c.post('/api/predict', data=PHOTO).json['confidence'] < .5
+
+
+BOMB = png(Image.new('1', (20_000, 20_000)))
+FAULTS = {
+    'empty': (400, dict(data=b'')), 'text': (400, dict(data=b'milk, eggs, bread')), 'truncated': (400, dict(data=PHOTO[:3_000])),
+    'a bomb': (400, dict(data=BOMB)), 'a line': (400, dict(data=png(Image.new('L', (2_000, 1))))),
+    'wrong type': (400, dict(data=b'<html>', content_type='text/html')), 'no JSON': (400, dict(data=b'{"image', content_type='application/json')),
+    'NaN': (400, dict(data=b'{"image": NaN}', content_type='application/json')), 'a list': (400, dict(json=[1, 2])), 'a number': (400, dict(json={'image': 7})),
+    'deep JSON': (400, dict(data=b'['*200_000, content_type='application/json')), 'a path': (400, dict(json={'image': 'file:///etc/passwd'})),
+    'half a letter of base64': (400, dict(json={'image': 'data:image/png;base64,A'})), 'an empty form': (400, dict(data={'image': 'no file'})),
+    'a form without end': (400, dict(data=b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n', content_type='multipart/form-data; boundary=x')),
+    'too large': (413, dict(data=bytes(LARGEST_BODY + 1))),
+}
+
+
+@pytest.mark.parametrize('path', ['/api/predict', '/api/read'])
+@pytest.mark.parametrize('fault', FAULTS)
+def test_what_cannot_be_read_gets_a_status_and_a_sentence(client, path, fault):
+    status, sent = FAULTS[fault]
+    sent = {k: {**v} if isinstance(v, dict) else v for k, v in sent.items()}
+    reply = client.post(path, **sent)
+    assert reply.status_code == status, reply.text
+    assert list(reply.json) == ['error'] and '\n' not in reply.json['error'] and len(reply.json['error']) > 10
+    assert client.post(path, data=SMALL).status_code == 200
+
+
+@pytest.mark.parametrize('method, path, status', [('GET', '/api/predict', 405), ('POST', '/', 405), ('GET', '/..%2f..%2fetc/passwd', 404), ('GET', '/../../etc/passwd', 404),
+                                                  ('GET', '/static/../serve.py', 404), ('GET', '//etc/passwd', 404), ('POST', '/api/predict?model=/etc/passwd', 400)])
+def test_no_file_and_no_other_model_can_be_named(client, method, path, status):
+    reply = client.open(path, method=method)
+    assert reply.status_code == status and reply.json['error']
+
+
+def test_the_page_is_one_piece_and_may_do_little(client):
+    reply = client.get('/')
+    policy = reply.headers['Content-Security-Policy']
+    assert policy.startswith("default-src 'none'") and 'unsafe' not in policy and '*' not in policy and "frame-ancestors 'none'" in policy
+    assert len(reply.data) < 300_000
+    assert not re.search(r'(?:src|href)="(?!data:)', reply.text) and 'http://' not in reply.text and 'https://' not in reply.text
+    assert client.get('/api/health').headers['X-Content-Type-Options'] == 'nosniff'
+
+
+def test_five_thousand_random_requests_get_a_sentence_and_never_status_500(client):
+    rng = random.Random(7)
+    bodies = [SMALL, PHOTO[:4_000], json.dumps({'image': url(SMALL)}).encode(), BOMB[:2_000], b'', b'\x00'*50,
+              b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + SMALL + b'\r\n--x--\r\n']
+    types = ['', 'image/png', 'application/json', 'application/json; charset=utf-16', 'multipart/form-data; boundary=x', 'multipart/form-data', 'text/plain', 'application/x-www-form-urlencoded', '\x7f/;;=']
+    paths = ['/api/predict', '/api/read', '/api/predict?maps=1', '/api/health', '/', '/api', '/api/predict/', '/%00', '/api/predict?maps=%ff']
+    seen = {}
+    for _ in range(5_000):
+        body = bytearray(rng.choice(bodies))
+        for _ in range(rng.choice([0, 1, 3, 30])):
+            if not body: break
+            at = rng.randrange(len(body))
+            if rng.random() < .7: body[at] = rng.randrange(256)
+            else: del body[at:at + rng.randrange(40)]
+        reply = client.open(rng.choice(paths[:3] if rng.random() < .8 else paths), method=rng.choice(['POST']*8 + ['GET', 'PUT', 'DELETE', 'HEAD', 'OPTIONS']),
+                            data=bytes(body), content_type=rng.choice(types))
+        seen[reply.status_code] = seen.get(reply.status_code, 0) + 1
+        assert reply.status_code < 500 and 'Traceback' not in reply.text, (bytes(body), reply.text)
+        if reply.status_code >= 400 and reply.data: assert reply.json['error']
+    assert seen[200] > 300 and seen[400] > 1_000
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_unread(server):
+    with socket.create_connection(server, timeout=30) as s:
+        s.sendall(b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n')  # nothing follows
+        assert b' 413 ' in s.recv(1_000)
+
+
+def test_a_hundred_clients_that_never_finish_keep_nobody_waiting(server):
+    slow = []
+    try:
+        for k in range(100):
+            s = socket.create_connection(server, timeout=30)
+            s.sendall(b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n' + (b'\r\nhalf a body' if k % 2 else b'X-Half: '))
+            slow.append(s)
+        assert answer(server, data=PHOTO)['digit'] == 2
+    finally:
+        for s in slow: s.close()
+    assert answer(server, '/api/health')['status'] == 'ok'
+
+
+def test_a_client_that_hangs_up_harms_nobody(server):
+    for _ in range(20):
+        with socket.create_connection(server, timeout=30) as s:
+            s.sendall(b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' % len(PHOTO) + PHOTO)
+    assert answer(server, data=PHOTO)['digit'] == 2
+
+
+def test_many_at_a_time_all_get_their_own_answer(server):
+    from mnist_course.inference import label_of, pictures_in
+    files = [f for f in pictures_in(ROOT/'test_images') if f.stat().st_size < 60_000]
+    with ThreadPoolExecutor(32) as crowd: digits = list(crowd.map(lambda f: answer(server, data=f.read_bytes())['digit'], files*3))
+    assert digits == [label_of(f) for f in files]*3
+
+
+def serve(tmp_path, *args):
+    env = {**os.environ, 'TMPDIR': str(tmp_path), 'BROWSER': 'false'}
+    return subprocess.Popen([command('mnist_serve'), *args], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding='utf-8')
+
+
+def test_the_command_prints_its_address_answers_keeps_nothing_and_stops(tmp_path):
+    process = serve(tmp_path, '--port', '0', '--no-browser')
+    try:
+        said = process.stdout.readline() + process.stdout.readline()
+        host, port = re.search(r'http://([\d.]+):(\d+)/', said).groups()
+        assert host == '127.0.0.1' and 'Everybody' not in said
+        assert answer((host, int(port)), data=PHOTO)['digit'] == 2
+        form = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + PHOTO + bytes(2_000_000) + b'\r\n--x--\r\n'
+        assert answer((host, int(port)), data=form, headers={'Content-Type': 'multipart/form-data; boundary=x'})['digit'] == 2
+        taken = call('mnist_serve', '--port', port, '--no-browser', cwd=tmp_path)
+        assert taken.returncode == 1 and 'cannot listen at 127.0.0.1' in taken.stderr and len(taken.stderr.splitlines()) == 1
+        time.sleep(.1)
+        assert list(tmp_path.iterdir()) == []
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0 and out.strip() == 'stopped' and err == ''
+    finally: process.kill()
+
+
+def test_the_command_says_when_others_can_reach_it(tmp_path):
+    process = serve(tmp_path, '--port', '0', '--no-browser', '--host', '0.0.0.0')
+    try: assert 'Everybody' in ''.join(process.stdout.readline() for _ in range(3))
+    finally: process.kill()
+
+
+def test_a_port_that_cannot_be_is_bad_usage(tmp_path):
+    done = call('mnist_serve', '--port', '70000', cwd=tmp_path)
+    assert done.returncode == 2 and 'port' in done.stderr
