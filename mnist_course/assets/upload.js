@@ -8,7 +8,7 @@ const STYLE = `
 .picture-drop button { padding: 6px 12px; border: 1px solid #888; border-radius: 6px; background: transparent; color: inherit; font: inherit;
                        cursor: pointer; white-space: nowrap; }
 .picture-drop button:focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }
-.picture-drop p { margin: 0; opacity: .8; }`;
+.picture-drop p { margin: 0; }`;
 
 const sheet = new CSSStyleSheet();  // not a <style> in the page: a strict Content-Security-Policy forbids that
 sheet.replaceSync(STYLE);
