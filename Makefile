@@ -5,7 +5,9 @@ make course      opens JupyterLab at nbs/00_start_here.ipynb (ARGS=--no-browser 
 make train       trains the network: mnist_model.pth, predictions.png, training_history.png (ARGS='--epochs 1' and other options of mnist_train)
 make test        runs every check, and changes no file
 make notebooks   runs all notebooks in full and keeps their outputs (ARGS=03_training: that one alone)
-make bench       measures, and writes benchmarks/bench.json
+make bench       measures, and writes benchmarks/bench.json and serve.json
+make serve       a page to draw on, and an API, at http://127.0.0.1:8000 (ARGS=--no-browser and other options of mnist_serve)
+make site        the course as a web site, in website/html (needs npm)
 make weights     trains the weights that ship with the package again
 make clean       removes .venv and the caches; keeps what you have trained (mnist_model.pth, its figures, data/) and your notebooks
 
@@ -24,7 +26,7 @@ READY := .venv/ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PYTHONUTF8 := 1
 
-.PHONY: help setup course train test notebooks bench weights clean
+.PHONY: help setup course train test notebooks bench serve site weights clean
 
 help: ; $(info $(HELP)) @:
 
@@ -59,12 +61,19 @@ notebooks: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+	@$(BIN)/python benchmarks/serve.py
+
+serve: $(READY)
+	@$(BIN)/mnist_serve $(ARGS)
+
+site: $(READY)
+	@$(BIN)/python website/build.py $(ARGS)
 
 weights: $(READY)
 	@$(BIN)/python benchmarks/weights.py $(ARGS)
 
 clean:
-	@rm -rf .venv build dist mnist_course.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@find mnist_course nbs benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+	@rm -rf .venv build dist website/html mnist_course.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find mnist_course nbs benchmarks tests website -name __pycache__ -prune -exec rm -rf {} +
 	@for f in data mnist_model.pth mnist_checkpoint.pth predictions.png training_history.png; do \
 	  if test -e $$f; then echo "kept: $$f"; fi; done

@@ -22,7 +22,31 @@ def blocks() -> dict[str, str]:
             **{f'reading:{path.stem}': f'{reading_minutes(path)} minutes' for path in notebooks()},
             'notebooks:00': table(timings, ''), 'notebooks:readme': table(timings, 'nbs/'), 'notebooks:teaching': lessons(runs), 'bench': measured(read('bench.json')),
             'ladder': ladder(read('bench.json')),
+            'facts': facts(), 'serve': served(read('serve.json')),
             'own_digits': own_digits(read('own_digits.json')), 'doubt': doubt(read('doubt.json'))}
+
+
+def facts() -> str:
+    "What makes the course different, in four lines."
+    from mnist_course.answers import EXERCISES, QUIZ
+    own, bench = read('own_digits.json'), read('bench.json')
+    if not own or 'rungs' not in bench: return '\n'
+    all_of, usual, fast = own['kinds']['all'], bench['rungs']['the usual loop'], bench['rungs']['label smoothing']
+    share = {way: n/all_of['pictures'] for way, n in all_of.items() if way != 'pictures'}
+    exercises, questions = sum(map(len, EXERCISES.values())), sum(map(len, QUIZ.values()))
+    return '\n'.join(['',
+        f'- **It reads your own handwriting**: {share["step by step, shipped network"]:.1%} of {all_of["pictures"]} real pictures by {own["writers"]} people; prepared in the usual way, {share["usual way"]:.1%}.',
+        '- **It needs no network and no GPU**: all of MNIST and a trained network come with it; after installation nothing is downloaded.',
+        f'- **It is fast, and shows why**: {mean(fast["test_accuracy"]):.2%} of the test pictures after {seconds(fast):.1f} seconds of training, 1/{1/ratio(fast, usual):.0f} of the usual loop\'s time.',
+        f'- **Its pages answer back**: {exercises} exercises that say what is wrong with *your* answer, {questions} questions with a reply to each option.', ''])
+
+
+def served(d: dict) -> str:
+    "What `benchmarks/serve.py` found, as Markdown."
+    if not d: return '\n\nNot measured yet.\n\n'
+    rows = [f'| {name} | {n["a_second"]:.0f} | {n["median_ms"]:.0f} ms | {n["p99_ms"]:.0f} ms | {n["errors"]} | {n["memory_mb"]:.0f} MB ({n["growth"]:+.1%}) |' for name, n in d['loads'].items()]
+    return '\n'.join(['', '', '| load | pictures a second | median | p99 | errors | memory (growth after warming up) |', '|---|---|---|---|---|---|', *rows, '',
+                      f'{d["clients"]} clients at once for {d["seconds"]:.0f} seconds on loopback, on the two cores that the server runs on; 28 × 28 PNG files, and JPEG files of 12 megapixels. {d["date"]}.', '', ''])
 
 
 def own_digits(d: dict) -> str:

@@ -5,7 +5,7 @@ import importlib
 _homes = {  # the fixed names, imported when first asked for: `import mnist_course` alone loads no torch
     'load_mnist': 'data', 'MnistCNN': 'model', 'fit': 'training', 'save_model': 'training', 'load_model': 'training',
     'evaluate': 'evaluation', 'preprocess': 'inference', 'predict': 'inference', 'read_number': 'inference', 'Prediction': 'inference',
-    'upload_widget': 'widgets', 'draw_widget': 'widgets',
+    'upload_widget': 'widgets', 'draw_widget': 'widgets', 'create_app': 'serve',
 }
 __all__ = list(_homes)
 

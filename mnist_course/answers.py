@@ -229,14 +229,13 @@ EXERCISES['06_inference'] = [
         'As many as the right way round: what is paper and what is ink is found from where they are, not from how bright. The network alone reads next to none of them.',
         '`predict(255 - image).digit`, for each of the first hundred; count those that equal the label.',
         'sum(predict(255 - image).digit == label for image, label in zip(images[:100], labels[:100].tolist()))',
-        {'(predict_probs(model, 255 - images[:100]).argmax(1) == labels[:100]).sum().item()': 'without `predict`', '0': 'fewer than'}),
-    Exercise('06_inference', 'q3', both(number(50, 0, {10: 'that is the usual way; let `predict` prepare the pictures, and give it the other network'}, 'that is more than it reads', 'that is fewer than it reads'),
-                                       choice('b', {'a': 'then the network of 03 would read few of them', 'c': 'from ten to fifty of fifty is no luck'})),
-        'The network of 03 has seen nothing but MNIST, and reads all of them, once they look like MNIST. The preparation made the difference.',
-        '`predict(file, model=learner)` with `learner = load_model(ASSETS/\'course_model.pth\')`.',
-        """learner = load_model(ASSETS/'course_model.pth')
-(sum(predict(file, learner).digit == label_of(file) for file in files), 'b')""",
-        {"(10, 'b')": 'the usual way', "(50, 'a')": 'would read few'}),
+        {'(predict_probs(shipped_model(), 255 - images[:100]).argmax(1) == labels[:100]).sum().item()': 'without `predict`', '0': 'fewer than'}),
+    Exercise('06_inference', 'q3', both(number(10, 0, {28: 'that is the network of 03; ask `shipped_model()`', 50: 'that is with the pictures of this page; take those of the usual way'}, 'that is more than it reads', 'that is fewer than it reads'),
+                                       choice('b', {'a': 'the better network has just read fewer of them', 'c': 'from ten to fifty of fifty is no luck'})),
+        'The better network reads fewer of them, since it has learnt to doubt: at a loss it gives ten equal probabilities, and the first of ten is the 0. The preparation makes the difference.',
+        '`predict_probs(shipped_model(), pictures)`, then `argmax(1)`, and count those that equal `truth`.',
+        """((predict_probs(shipped_model(), seen['the usual way']).argmax(1) == truth).sum().item(), 'b')""",
+        {"(28, 'b')": 'the network of 03', "(10, 'a')": 'has just read fewer'}),
 ]
 QUIZ['06_inference'] = Questions([
     Quiz('06_inference', 'a', 'A network with 99 % on MNIST misreads your photographs. The likeliest cause:', {

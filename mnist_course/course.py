@@ -97,7 +97,7 @@ def doctor(
     if rows[2][1] == 'missing': return rows  # without torch there is nothing more to see
     rows.append(('device', device_name(), ''))
     speed = pictures_per_second()
-    rows.append(('speed', f'about {speed:,.0f} pictures a second: five epochs in about {275_000/speed:.0f} seconds on the processor',
+    rows.append(('speed', f'about {speed:,.0f} pictures a second: five epochs in at least {275_000/speed:.0f} seconds on the processor',
                  '' if speed > 800 else 'close other programs, or train on fewer pictures'))
     found = Path('mnist_model.pth').exists()
     rows.append(('mnist_model.pth', 'in this folder' if found else 'not in this folder: the shipped weights are used', ''))

@@ -165,7 +165,7 @@ def energy(
     model:nn.Module, # a trained network
     images:Tensor, # (N,28,28) uint8
 )->Tensor: # (N,), nats; high for what looks like a digit
-    "The logarithm of the sum of e^score: what softmax divides by. Liu and others (2020), with the sign turned."
+    "The logarithm of the sum of e^score, by which softmax divides. Liu and others (2020), with the sign turned."
     return model.eval()(normalize(images.to(next(model.parameters()).device))).logsumexp(1).cpu()
 
 @torch.inference_mode()

@@ -240,5 +240,5 @@ def show_unit(
     axes[1].bar(range(10), votes, color=['#0072B2' if v > 0 else '#D55E00' for v in votes])
     axes[1].axhline(0, color='black', lw=.8)
     strong = (votes > votes.max()/2).nonzero().flatten().tolist()
-    axes[1].set(xticks=range(10), xlabel='digit', ylabel='weight', title=f'Unit {unit} votes for {", ".join(map(str, strong))}')
+    axes[1].set(xticks=range(10), xlabel='digit', ylabel='weight', title=f'Unit {unit} votes most for {", ".join(map(str, strong))}')
     return axes

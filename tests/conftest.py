@@ -30,6 +30,18 @@ def mnist(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope='session')
+def chromium():
+    "A real browser, one for all tests."
+    from test_browser import CHROMIUM, FLAGS
+    assert CHROMIUM, 'CI is set, and there is no Chromium: install it (apt install chromium)'
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
 def call(name: str, *args, cwd: Path, timeout: float = 600, **options) -> subprocess.CompletedProcess:
     "Run a command of the course as a user does; what it printed, and its status."
     return subprocess.run([command(name), *map(str, args)], cwd=cwd, timeout=timeout, stdin=subprocess.DEVNULL,

@@ -43,7 +43,7 @@ def clean_notebooks() -> list[str]:
 
 
 def style() -> list[str]:
-    return (ran(sys.executable, '-m', 'ruff', 'check', '--no-cache', '--quiet', 'mnist_course', 'benchmarks', 'tests')
+    return (ran(sys.executable, '-m', 'ruff', 'check', '--no-cache', '--quiet', 'mnist_course', 'benchmarks', 'tests', 'website')
             or ran(sys.executable, '-m', 'mypy', '--no-error-summary'))
 
 
@@ -69,7 +69,7 @@ STEPS = [
 
 def everything() -> dict[str, str]:
     "A digest of each file of the checkout, and the names of what lies beside them."
-    ours = ('nbs', 'mnist_course', 'tests', 'benchmarks', 'test_images', '.ci', '.github')
+    ours = ('nbs', 'mnist_course', 'tests', 'benchmarks', 'test_images', 'website', '.ci', '.github')
     files = [p for folder in ours for p in (ROOT/folder).rglob('*') if p.is_file() and '__pycache__' not in p.parts]
     top = [p for p in ROOT.iterdir() if p.name not in ('.git', '.venv', '.mypy_cache') and p.suffix != '.egg-info']
     return {p.relative_to(ROOT).as_posix(): hashlib.sha1(p.read_bytes()).hexdigest() if p.is_file() else '' for p in [*files, *top]}

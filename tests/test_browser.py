@@ -52,16 +52,6 @@ def jupyterlab(course, tmp_path_factory):
         except subprocess.TimeoutExpired: server.kill()
 
 
-@pytest.fixture(scope='session')
-def chromium():
-    assert CHROMIUM, 'CI is set, and there is no Chromium: install it (apt install chromium)'
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(chromium):
     page = chromium.new_page(viewport={'width': 1400, 'height': 1000})

@@ -22,8 +22,9 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     '05_visualization': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.training import load_model; from mnist_course.visualization import *; '
                         "model = load_model(ASSETS/'course_model.pth'); four = split(load_mnist()[0])[1][0][4]",
     '06_inference': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.inference import *; '
-                    'from mnist_course.training import load_model; images, labels = split(load_mnist()[0])[1]; model = load_model(); '
-                    f'files = [f for f in pictures_in({str(ROOT/"test_images")!r}) if label_of(f) is not None]',
+                    'from mnist_course.training import load_model; images, labels = split(load_mnist()[0])[1]; '
+                    f'files = [f for f in pictures_in({str(ROOT/"test_images")!r}) if label_of(f) is not None]; '
+                    'truth = torch.tensor([label_of(f) for f in files]); seen = {"the usual way": torch.stack([usual_way(f) for f in files])}',
     '07_widgets': 'from base64 import b64encode; from mnist_course.widgets import read_upload',
     '08_recipes': 'from statistics import mean, stdev; from mnist_course.model import MODELS; from mnist_course.recipes import operations\n'
                   'def times_uncertain(a, b): return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5',

@@ -13,10 +13,9 @@ from drawings import strokes
 from mnist_course.inference import predict
 from mnist_course.serve import create_app, make_server, write_page
 from mnist_course.widgets import drawing
-from test_browser import chromium  # noqa: F401
 
 sys.path.insert(0, str(ROOT/'website'))
-from npm import fetch  # noqa: E402
+from npm import fetch
 
 PHOTO = ROOT/'test_images'/'chalk_2.jpg'
 DROP = '''async ([selector, name, bytes]) => {
@@ -54,7 +53,7 @@ def addresses(tmp_path_factory):
 
 
 @pytest.fixture
-def page(chromium):  # noqa: F811
+def page(chromium):
     "A new page that keeps what it says and asks for."
     page = chromium.new_page(viewport={'width': 1100, 'height': 900})
     page.complaints, page.asked = [], []

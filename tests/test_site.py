@@ -16,7 +16,6 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from notebooks import notebooks, source, tags
-from test_browser import chromium  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT/'website'))
@@ -89,7 +88,7 @@ def address(site):
 
 
 @pytest.fixture
-def page(chromium, address):  # noqa: F811
+def page(chromium, address):
     "A tab; what it asked other hosts for, what failed and what was said on its console stand in `page.wrong`."
     page = chromium.new_page(viewport={'width': 1300, 'height': 900})
     page.set_default_timeout(120_000)
@@ -270,7 +269,7 @@ def test_maths_is_typeset(parsed, page, address):
 def test_search_finds_a_page(page, address):
     page.goto(address)
     page.keyboard.press('Control+k')
-    page.locator('dialog[open] input[type=search], #pst-search-dialog input[type=search]').first.fill('receptive field')
+    page.locator('input[type=search]:visible').fill('receptive field')
     page.keyboard.press('Enter')
     page.locator('#search-results a[href*="02_model.html"]').first.wait_for()
     page.locator('#search-results a[href*="glossary.html"]').first.click()
