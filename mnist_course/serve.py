@@ -221,7 +221,7 @@ def mnist_serve(
 # %% ../nbs/11_serve.ipynb #3e446b67
 class WithMaps(FromPixels):
     "A network from pixels to probabilities, and what its first layer finds."
-    def forward(self,
+    def forward(self,  # type: ignore[override]
         images:Tensor, # (N,28,28) uint8, ink 255 on 0
     )->tuple[Tensor, Tensor]: # probabilities (N,10); maps (N,C,h,w)
         return super().forward(images), first_layer(self.model)(normalize(images))
