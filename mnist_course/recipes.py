@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'show_ladder', 'plain_epoch', 'usual_batches', 'operations', 'pooled_model', 'deep_model', 'crew',
-           'fit_together', 'FromPixels', 'write_onnx', 'export_onnx']
+           'fit_together', 'FromPixels', 'need', 'write_onnx', 'export_onnx']
 
 # %% ../nbs/08_recipes.ipynb #4ce6858a
 import copy
@@ -163,14 +163,21 @@ class FromPixels(nn.Module):
     )->Tensor: # (N,10), each row sums to 1
         return self.model(normalize(images)).softmax(1)
 
+def need(
+    extra:str, # the name of an optional part of this package
+    *packages:str, # that it brings
+)->None:
+    "See that optional packages are there. Raises ValueError, saying how to get those that are not."
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise ValueError(f"{' and '.join(missing)} not installed: pip install 'mnist_course[{extra}]'")
+
 def write_onnx(
     whole:nn.Module, # images (N,28,28) uint8 -> a tensor, or a tuple of them
     path:str|os.PathLike, # an .onnx file
     outputs:list[str], # their names
 )->Path: # the path
     "Write a network that takes pixels for other programs. Raises ValueError without the onnx packages."
-    if missing := [name for name in ('onnx', 'onnxscript') if find_spec(name) is None]:
-        raise ValueError(f"{' and '.join(missing)} not installed: pip install 'mnist_course[export]'")
+    need('export', 'onnx', 'onnxscript')
     whole, pictures = copy.deepcopy(whole).cpu().eval(), torch.zeros(2, 28, 28, dtype=torch.uint8)
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()), atomic_path(path) as p:
         torch.onnx.export(whole, (pictures,), p, input_names=['images'], output_names=outputs,

@@ -13,10 +13,10 @@ import json
 import logging
 import os
 import re
+import select
 import threading
 import webbrowser
 from base64 import b64encode
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from .cli import command, find_model, model_parser
 from .data import ASSETS, atomic_path, normalize
 from .inference import Prediction, predict, read_number, shipped_model
 from .model import count_parameters
-from .recipes import FromPixels, write_onnx
+from .recipes import FromPixels, need, write_onnx
 from .widgets import drawing
 
 # %% ../nbs/11_serve.ipynb #990cfd71
@@ -80,9 +80,9 @@ def as_json(
 def first_layer(
     model:nn.Module, # such as `MnistCNN`
 )->nn.Sequential: # images (N,1,28,28), normalised -> maps (N,C,h,w)
-    "The front of a network: all its parts up to the first ReLU."
+    "The front of a network: all its parts up to the first ReLU; all of it where there is none."
     parts = [m for m in model.modules() if not list(m.children())]
-    return nn.Sequential(*parts[:1 + next(i for i, m in enumerate(parts) if isinstance(m, nn.ReLU))])
+    return nn.Sequential(*parts[:next((i for i, m in enumerate(parts, 1) if isinstance(m, nn.ReLU)), len(parts))])
 
 def first_maps(
     model:nn.Module, # a trained network
@@ -130,7 +130,7 @@ def create_app(
     model:nn.Module|None=None, # a trained network; None takes the one that ships with the package
 ): # a Flask application
     "The API, and the page to draw on. Raises ValueError without Flask."
-    if find_spec('flask') is None: raise ValueError("flask is not installed: pip install 'mnist_course[serve]'")
+    need('serve', 'flask')
     from flask import Flask, jsonify, request
     from werkzeug.exceptions import HTTPException
     network, (page, policy) = shipped_model() if model is None else model, draw_page()
@@ -178,11 +178,12 @@ def make_server(
     host:str='127.0.0.1', # an address of this computer
     port:int=8000, # 0 takes a free one
 ): # a waitress server, listening; `run` answers until it is stopped
-    "A server for an application. Raises ValueError where it cannot listen."
+    "A server for an application. Raises ValueError without waitress, or where it cannot listen."
+    need('serve', 'waitress')
     from waitress import create_server
     logging.getLogger('waitress.queue').setLevel(logging.ERROR)  # that requests wait their turn is no news
     try: return create_server(app, host=host, port=port, threads=8, connection_limit=500, channel_timeout=20, cleanup_interval=5,
-                              max_request_body_size=LARGEST_BODY, asyncore_use_poll=True, ident=None)
+                              max_request_body_size=LARGEST_BODY, asyncore_use_poll=hasattr(select, 'poll'), ident=None)
     except (OSError, ValueError) as e:
         raise ValueError(f'cannot listen at {host}, port {port} ({" ".join(str(e).split())}); --port 0 takes a free one') from None
 
@@ -204,8 +205,6 @@ def mnist_serve(
     p.add_argument('--port', type=port_number, default=8000, metavar='N', help='the port (default: 8000; 0 takes a free one)')
     p.add_argument('--no-browser', action='store_true', help='do not open the page in a browser')
     args = p.parse_args(argv)
-    if missing := [name for name in ('flask', 'waitress') if find_spec(name) is None]:
-        raise ValueError(f"{' and '.join(missing)} not installed: pip install 'mnist_course[serve]'")
     model, which = find_model(args.model)
     torch.set_num_threads(1)  # pictures come one by one, from several threads: no use in dividing one among cores
     server = make_server(create_app(model), args.host, args.port)

@@ -85,6 +85,13 @@ def test_a_network_of_ones_own_is_asked_instead():
     assert c.post('/api/predict', data=PHOTO).json['confidence'] < .5
 
 
+def test_a_network_without_convolutions_or_without_any_relu_has_no_maps():
+    from mnist_course.model import MODELS
+    for name in ('linear', 'mlp'):
+        reply = create_app(MODELS[name]()).test_client().post('/api/predict', data=PHOTO, query_string={'maps': '1'})
+        assert reply.status_code == 200 and reply.json['maps'] is None, name
+
+
 BOMB = png(Image.new('1', (20_000, 20_000)))
 FAULTS = {
     'empty': (400, dict(data=b'')), 'text': (400, dict(data=b'milk, eggs, bread')), 'truncated': (400, dict(data=PHOTO[:3_000])),
@@ -186,6 +193,7 @@ def serve(tmp_path, *args):
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding='utf-8')
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no Ctrl-C to send to another process')
 def test_the_command_prints_its_address_answers_keeps_nothing_and_stops(tmp_path):
     process = serve(tmp_path, '--port', '0', '--no-browser')
     try:

@@ -36,14 +36,13 @@ const browser = {  // asks the network in this page
     this.session = await this.ort.InferenceSession.create('./model.onnx');
   },
   async answer(pixels) {
-    const images = new this.ort.Tensor('uint8', pixels, [1, 28, 28]);
-    const {probs, maps} = await (this.ready ??= this.start()).then(() => this.session.run({images}));
+    await (this.ready ??= this.start());
+    const {probs, maps} = await this.session.run({images: new this.ort.Tensor('uint8', pixels, [1, 28, 28])});
     return {probs: [...probs.data], maps};
   },
   async read(pad) {
     const pixels = seen(pad.canvas.getContext('2d').getImageData(0, 0, pad.canvas.width, pad.canvas.height));
     if (!pixels) return null;
-    await (this.ready ??= this.start());
     const {probs, maps} = await this.answer(pixels), confidence = Math.max(...probs), digit = probs.indexOf(confidence);
     const two = [...probs.keys()].sort((a, b) => probs[b] - probs[a]).slice(0, 2);
     const warning = confidence >= settings.doubt ? null
@@ -154,7 +153,7 @@ if (engine === server) {
   $('static').hidden = false;
   browser.ready = browser.start();
   browser.ready.catch(() => { $('warning').textContent = 'The network could not be loaded in this browser.'; });
-  window.answerTo = pixels => browser.ready.then(() => browser.answer(Uint8Array.from(pixels)));  // for tests: the network alone
+  window.answerTo = pixels => browser.answer(Uint8Array.from(pixels));  // for tests: the network alone
   window.seenBy = () => [...seen(pad.canvas.getContext('2d').getImageData(0, 0, pad.canvas.width, pad.canvas.height))];
 }
 
