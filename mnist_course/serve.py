@@ -211,8 +211,9 @@ def mnist_serve(
     port = getattr(server, 'effective_port', args.port)
     local = args.host in ('127.0.0.1', 'localhost', '::1')
     address = f'http://{f"[{args.host}]" if ":" in args.host else args.host}:{port}/'
-    print(f'model: {which}\nDraw at {address}   (Ctrl-C stops)', flush=True)
-    if not local: print('Everybody who can reach this computer can send it pictures: --host 127.0.0.1 keeps it to yourself.', flush=True)
+    print(f'model: {which}')
+    if not local: print('Everybody who can reach this computer can send it pictures: --host 127.0.0.1 keeps it to yourself.')
+    print(f'Draw at {address}   (Ctrl-C stops)', flush=True)
     if not args.no_browser: threading.Timer(.2, webbrowser.open, [address]).start()
     server.run()  # Ctrl-C ends it
     print('\nstopped')

@@ -321,3 +321,8 @@ def test_a_model_that_would_run_code_is_refused_and_not_run(tmp_path):
         done = call('mnist_test', SEVEN, '--model', name, cwd=tmp_path)
         assert done.returncode == 1 and 'Traceback' not in done.stderr and name in done.stderr
     assert not (tmp_path/'ran').exists()
+
+
+def test_a_page_of_noise_is_refused_at_once():
+    specks = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (1_600, 1_600)).astype(np.uint8), (0, 0), 3)
+    with pytest.raises(ValueError, match='more than 400 things'): read_number(((specks > specks.mean())*255).astype(np.uint8))
