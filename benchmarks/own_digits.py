@@ -27,12 +27,11 @@ def main() -> None:
     from mnist_course.evaluation import calibration_error, predict_probs
     from mnist_course.inference import look, prediction, read_number, shipped_model, usual_way
     from mnist_course.training import load_model
-    rows, model = manifest(args.folder), shipped_model()
+    rows, model, learner = manifest(args.folder), shipped_model(), load_model(ASSETS/'course_model.pth', device='cpu')
     labels = torch.tensor([int(r['label']) for r in rows])
     seen = [look(args.folder/r['file']) for r in rows]
     images, usual = torch.stack([s.image for s in seen]), torch.stack([usual_way(args.folder/r['file']) for r in rows])
-    right = {'usual way': predict_probs(model, usual).argmax(1) == labels}
-    right['step by step, network of 03'] = predict_probs(load_model(ASSETS/'course_model.pth', device='cpu'), images).argmax(1) == labels
+    right = {name: predict_probs(learner, x).argmax(1) == labels for name, x in (('usual way', usual), ('step by step, network of 03', images))}
     probs = predict_probs(model, images)
     right['step by step, shipped network'] = probs.argmax(1) == labels
     for way, oks in right.items():
