@@ -142,7 +142,7 @@ def show_curves(
         ax.set(xlabel=f'{name} ({harm.unit})', ylim=(-3, 95))
         if harm.strengths[0] > harm.strengths[-1]: ax.invert_xaxis()
     for ax in axes[::3]: ax.set_ylabel('wrong (%)')
-    axes[0].legend(fontsize=9)
+    axes[0].legend(fontsize=9, loc='upper left')
     axes[0].figure.tight_layout()
     return axes
 
