@@ -161,7 +161,7 @@ width(990, 1_000)/width(9_900, 10_000)''',
         'Which pictures were called 9? Those of its column: right ones and wrong ones.',
         '80/(80 + 2)',
         {'80/100': 'along the row', '2/82': 'false ones'}),
-    Exercise('04_evaluation', 'q3', both(number(.0030, .0002, {.00198: 'that is with ten bins; thirty were asked for', .30: 'that is in percent; a share is wanted'}),
+    Exercise('04_evaluation', 'q3', both(number(.0032, .0002, {.00259: 'that is with ten bins; thirty were asked for', .32: 'that is in percent; a share is wanted'}),
                                         choice('b', {'a': 'no weight has changed: the answers are the same to the last digit', 'c': 'the same 10,000 answers fill both'})),
         'Finer bins, fewer answers in each, and the luck of few answers looks like a gap. So a calibration error means little without its number of bins, and two papers that use different ones cannot be compared.',
         '`calibration_error` has a parameter for the number of bins.',
@@ -195,13 +195,13 @@ EXERCISES['05_visualization'] = [
         'All contributions together are the picture\'s score less that of blank paper.',
         '12.3 - (-.6) - 12.1',
         {'12.3 - 12.1': 'not with 0', '12.9': 'all pixels'}),
-    Exercise('05_visualization', 'q3', both(number(117, 3, {219: 'that is with the score; put softmax behind the network', 784: 'those are all pixels: count where the drop is more than a tenth of the largest'}),
+    Exercise('05_visualization', 'q3', both(number(59, 3, {222: 'that is with the score; put softmax behind the network', 784: 'those are all pixels: count where the drop is more than a tenth of the largest'}),
                                            choice('b', {'a': 'the score shows that they do matter', 'c': 'the paper is the same as before'})),
-        'Half as many. The first points of the score that are lost leave the probability near 1, so it moves only where much is lost. A map of probabilities keeps silent about all the rest.',
+        'About a quarter as many. The first points of the score that are lost leave the probability near 1, so it moves only where much is lost. A map of probabilities keeps silent about all the rest.',
         '`occlusion(nn.Sequential(model, nn.Softmax(1)), four, 4)`; then count where it is more than a tenth of its largest value.',
         """drops = occlusion(nn.Sequential(model, nn.Softmax(1)), four, 4)
 ((drops > drops.max()/10).sum().item(), 'b')""",
-        {"((occlusion(model, four, 4) > occlusion(model, four, 4).max()/10).sum().item(), 'b')": 'with the score', "(117, 'a')": 'do matter'}),
+        {"((occlusion(model, four, 4) > occlusion(model, four, 4).max()/10).sum().item(), 'b')": 'with the score', "(59, 'a')": 'do matter'}),
 ]
 QUIZ['05_visualization'] = Questions([
     Quiz('05_visualization', 'a', 'In a t-SNE map, the island of 4 lies beside that of 9. What follows?', {
