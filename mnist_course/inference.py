@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
-from .evaluation import predict_probs
+from .evaluation import predict_probs, sure_text
 from .training import load_model
 
 # %% ../nbs/06_inference.ipynb #351193a0
@@ -579,7 +579,7 @@ class Prediction:
     box:Box|None # of the digit in the source
 
     def __repr__(self)->str:
-        return f'{self.digit}, {self.confidence:.0%} sure' + (f' ({self.warning})' if self.warning else '')
+        return f'{self.digit}, {sure_text(self.confidence)} sure' + (f' ({self.warning})' if self.warning else '')
 
 # %% ../nbs/06_inference.ipynb #06d321f5
 @lru_cache
@@ -637,7 +637,7 @@ def show_prediction(
     if p.box: axes[0].add_patch(plt.Rectangle(p.box[:2], *p.box[2:], fill=False, ec='#009E73', lw=2))
     axes[1].imshow(p.image, cmap='Greys', vmin=0, vmax=255)
     axes[2].barh(range(10), [100*v for v in p.probs], color=['#0072B2' if d == p.digit else '.7' for d in range(10)])
-    axes[2].set(yticks=range(10), xlim=(0, 100), xlabel='probability (%)', title=f'{p.digit}, {p.confidence:.0%} sure')
+    axes[2].set(yticks=range(10), xlim=(0, 100), xlabel='probability (%)', title=f'{p.digit}, {sure_text(p.confidence)} sure')
     axes[2].invert_yaxis()
     for ax, title in zip(axes, ('what you gave', 'what the network sees')):
         ax.set(xticks=[], yticks=[])
