@@ -1,4 +1,5 @@
 """Every notebook runs in a real kernel, shrunk, as papermill runs it; parameters take effect; a kernel that hangs is ended."""
+import ast
 import os
 import sys
 import time
@@ -40,6 +41,18 @@ def test_a_parameter_takes_effect(course, tmp_path):
     for n in (90, 120):
         run(tmp_path/'page.ipynb', tmp_path/'out.ipynb', {'n_small': n}, env={'IN_TEST': '1'}, seconds=900)
         assert f'{n} small digits' in outputs(tmp_path/'out.ipynb')
+
+
+@pytest.mark.parametrize('name', [n for n in NOTEBOOKS if parameters(ROOT/'nbs'/n)], ids=lambda p: p.stem)
+def test_each_parameter_is_read_below_and_never_set_again(name):
+    cells = [c for c in checks.read(ROOT/'nbs'/name)['cells'] if c['cell_type'] == 'code']
+    top = next(i for i, c in enumerate(cells) if 'parameters' in checks.tags(c))
+    code = '\n'.join(line for c in cells[top+1:] for line in checks.source(c).splitlines() if not line.startswith(('!', '%')))
+    body = ast.parse(code).body
+    read = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    set_again = {n.id for s in body if not isinstance(s, (ast.FunctionDef, ast.ClassDef)) for n in ast.walk(s)
+                 if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    for p in set(parameters(ROOT/'nbs'/name)) - {'quick'}: assert p in read and p not in set_again, p
 
 
 def test_a_parameter_that_the_notebook_does_not_have_is_refused(course, tmp_path):
