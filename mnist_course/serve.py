@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from . import __version__
 from .cli import command, find_model, model_parser
 from .data import ASSETS, atomic_path, normalize
-from .inference import Prediction, predict, read_number, shipped_model
+from .inference import Prediction, look, predict, prediction, read_number, shipped_model
 from .model import count_parameters
 from .recipes import FromPixels, need, write_onnx
 from .widgets import drawing
@@ -132,12 +132,16 @@ def create_app(
     "The API, and the page to draw on. Raises ValueError without Flask."
     need('serve', 'flask')
     from flask import Flask, jsonify, request
-    from werkzeug.exceptions import HTTPException
+    from werkzeug.exceptions import BadRequest, HTTPException
     network, (page, policy) = shipped_model() if model is None else model, draw_page()
     app, turns = Flask('mnist_course', static_folder=None), threading.BoundedSemaphore(os.cpu_count() or 1)
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, MAX_FORM_PARTS=20)
     header = getattr(network, 'header', {})
     facts = dict(status='ok', model=header.get('model', type(network).__name__), parameters=count_parameters(network), version=__version__)
+
+    def of_the_sender(work, *what):
+        try: return work(*what)
+        except (OSError, ValueError) as e: raise BadRequest(' '.join(str(e).split())) from None
 
     @app.get('/')
     def home(): return page, {'Content-Security-Policy': policy + "; frame-ancestors 'none'"}
@@ -147,19 +151,15 @@ def create_app(
 
     @app.post('/api/predict')
     def one_digit():
-        picture, options = sent_picture(request)
+        picture, options = of_the_sender(sent_picture, request)
         with turns:
-            p = predict(picture, network)
+            p = prediction(of_the_sender(look, picture), network)
             return as_json(p) | ({'maps': first_maps(network, p.image)} if options.get('maps') else {})
 
     @app.post('/api/read')
     def many_digits():
-        picture, _ = sent_picture(request)
-        with turns: return {'rows': [[as_json(p) for p in row] for row in read_number(picture, network)]}
-
-    @app.errorhandler(ValueError)
-    @app.errorhandler(OSError)
-    def not_read(e): return jsonify(error=' '.join(str(e).split())), 400
+        picture, _ = of_the_sender(sent_picture, request)
+        with turns: return {'rows': [[as_json(p) for p in row] for row in of_the_sender(read_number, picture, network)]}
 
     @app.errorhandler(HTTPException)
     def refused(e): return jsonify(error=SENTENCES.get(e.code, e.description)), e.code

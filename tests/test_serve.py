@@ -92,6 +92,21 @@ def test_a_network_without_convolutions_or_without_any_relu_has_no_maps():
         assert reply.status_code == 200 and reply.json['maps'] is None, name
 
 
+def test_a_fault_of_the_network_is_ours_and_not_the_senders():
+    import torch
+
+    class Broken(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x): raise ValueError('shapes of our own')
+    app = create_app(Broken())
+    app.logger.disabled = True
+    reply = app.test_client().post('/api/predict', data=PHOTO)
+    assert reply.status_code == 500 and reply.json == {'error': 'something went wrong here, not with what you sent'}
+
+
 BOMB = png(Image.new('1', (20_000, 20_000)))
 FAULTS = {
     'empty': (400, dict(data=b'')), 'text': (400, dict(data=b'milk, eggs, bread')), 'truncated': (400, dict(data=PHOTO[:3_000])),

@@ -70,6 +70,7 @@ def write_draw(folder: Path) -> bool:
     from mnist_course.serve import write_page
     write_page(folder)
     for name in RUNTIME: shutil.copy(fetch('onnxruntime-web')/'dist'/name, folder)
+    shutil.copy(HERE/'LICENSE-onnxruntime-web.txt', folder)  # its package has none
     return True
 
 
