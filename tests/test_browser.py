@@ -140,9 +140,9 @@ def widgets(page, jupyterlab):
     return bring
 
 
-def draw(page, points: list[tuple[int, int]]) -> None:
-    "Draw one stroke on the pad with the mouse; points in its 280 by 280."
-    box = page.locator('.digit-pad canvas').first.bounding_box()
+def draw(page, points: list[tuple[int, int]], pad: str = '.digit-pad') -> None:
+    "Draw one stroke on a pad with the mouse; points in its 280 by 280."
+    box = page.locator(f'{pad} canvas').first.bounding_box()
     at = [(box['x'] + x*box['width']/280, box['y'] + y*box['height']/280) for x, y in points]
     page.mouse.move(*at[0])
     page.mouse.down()
@@ -163,6 +163,19 @@ def test_a_7_drawn_with_the_mouse_is_read_as_7_and_a_3_as_3(page, widgets):
     page.wait_for_function("document.querySelector('.widget-hbox .digit-answer')?.innerText.trim() === '3'", timeout=30_000)
     pad.locator('.undo').click()
     answer.wait_for(state='detached')
+
+
+def test_a_test_set_of_ones_own_counts_and_clears_the_pad(page, widgets):
+    widgets('mine, kept = own_test()\nmine')
+    own = page.locator('.widget-vbox:has(.digit-pad)').first
+    own.get_by_text('Which digit was it meant to be?').wait_for()
+    for meant, counted in ((7, '1 of 1 read'), (1, '1 of 2 read')):  # a 7 both times, which is not what was meant the second time
+        draw(page, [(70, 50), (200, 50), (120, 230)], '.widget-vbox .digit-pad')
+        own.locator('.digit-answer').get_by_text('7').wait_for()
+        own.get_by_role('button', name=str(meant), exact=True).click()
+        own.get_by_text(counted).wait_for()
+        own.locator('.digit-answer').wait_for(state='detached')  # the pad is empty again
+        assert own.locator('button.clear').is_disabled()
 
 
 def drop(page, target, files: dict[str, bytes]) -> None:
