@@ -71,7 +71,7 @@ def figure_bundle(
     else: picture = picture.quantize(64, Image.Quantize.MEDIANCUT, kmeans=2, dither=flat)  # photographs
     picture.save(png, 'PNG', optimize=True)
     code = b64encode(png.getvalue()).decode()
-    html = f'<img alt="{escape(alt)}" width="{picture.width*2//3}" src="data:image/png;base64,{code}">'
+    html = f'<img alt="{escape(alt)}" width="{picture.width*2//3}" style="max-width:100%" src="data:image/png;base64,{code}">'
     return {'image/png': code, 'text/html': html, 'text/plain': alt}
 
 # %% ../nbs/01_data.ipynb #5d722a02

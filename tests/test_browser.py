@@ -129,6 +129,19 @@ def test_02_model_has_a_slider_that_redraws_its_figure(page, jupyterlab):
     assert moved.get_attribute('src') != before and figure.count() == 0
 
 
+@pytest.mark.parametrize('name, words', [('05_visualization', ('draw_maps()', 'draw_unit()')), ('09_robustness', ('redraw()',))])
+def test_sliders_redraw_their_figures_after_all_cells_have_run(page, jupyterlab, name, words):
+    runs_from_top_to_bottom(page, jupyterlab, name)
+    for word in words:
+        page.evaluate("""word => {
+            const notebook = window.jupyterapp.shell.currentWidget.content;
+            notebook.scrollToItem(notebook.widgets.findIndex(w => w.model.sharedModel.getSource().includes(word)), 'center'); }""", word)
+        cell = page.locator('.jp-CodeCell', has_text=word)
+        before = cell.locator('.widget-vbox img').get_attribute('alt')
+        cell.locator('.widget-slider .noUi-handle').first.press('ArrowRight')
+        cell.locator(f'.widget-vbox img:not([alt="{before}"])').wait_for()
+
+
 @pytest.fixture
 def widgets(page, jupyterlab):
     "The page of widgets, run, with its first widget on the screen; one cell is brought there by its words."

@@ -55,6 +55,17 @@ def test_each_parameter_is_read_below_and_never_set_again(name):
     for p in set(parameters(ROOT/'nbs'/name)) - {'quick'}: assert p in read and p not in set_again, p
 
 
+@pytest.mark.parametrize('name', [n for n in NOTEBOOKS if any('interactive' in checks.tags(c) for c in checks.read(ROOT/'nbs'/n)['cells'])], ids=lambda p: p.stem)
+def test_what_a_widget_needs_is_never_set_again(name):
+    "A cell below that takes one of its names would leave it dead, without a word."
+    cells = [c for c in checks.read(ROOT/'nbs'/name)['cells'] if c['cell_type'] == 'code']
+    def names_set(cell): return {n.id for s in ast.parse('\n'.join(line for line in checks.source(cell).splitlines() if not line.startswith(('!', '%')))).body
+                                 if not isinstance(s, (ast.FunctionDef, ast.ClassDef)) for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    for i, c in enumerate(cells):
+        if 'interactive' in checks.tags(c):
+            for below in cells[i+1:]: assert not names_set(c) & names_set(below), checks.source(below)
+
+
 def test_a_parameter_that_the_notebook_does_not_have_is_refused(course, tmp_path):
     with pytest.raises(ValueError, match='01_data.ipynb has no parameter n_time'): run(course/'nbs'/'01_data.ipynb', tmp_path/'a.ipynb', {'n_time': 1})
 
