@@ -59,7 +59,7 @@ def own_digits(d: dict) -> str:
     return '\n'.join(['', '', f'| pictures read rightly | {" | ".join(names)} |', '|---|' + '---|'*len(names), *rows, '',
                       f'{total} real pictures by {d["writers"]} people, {d["date"]}: *photo* of paper, *paint* drawn on a screen, *paint28* drawn at '
                       '28 × 28, *other* cut from photographs and inverted, *printed* in a font. '
-                      f'On {d["warned"]} of the {total} there was a warning; confidence was off by {d["calibration_error"]:.1%} on average (ECE). '
+                      f'The shipped network warned of {d["warned"]} of the {total}, and its confidence was off by {d["calibration_error"]:.1%} on average (ECE). '
                       f'Of {numbers["pages"]} pages with several digits, {numbers["exact"]} were read without a mistake.', '', ''])
 
 

@@ -127,7 +127,7 @@ EXERCISES['03_training'] = [
         {'.3': 'the sign', '.7': 'that is the probability given'}),
     Exercise('03_training', 'q3', both(number(1.4612, .002, {0: 'that would be so for logits; see what the function makes of a 1 and nine 0', 2.3026: 'that is the loss of somebody without an opinion; here the probabilities are perfect'}),
                                       choice('a', {'b': 'no number is cut off here', 'c': 'a single picture shows it'})),
-        'Softmax is taken once more. Of a 1 and nine 0 it makes 0.23 and nine times 0.085, so the loss cannot fall below 1.46, and its slopes stay small. It raises no error, and learns badly: curve 4 of the five.',
+        'Softmax is taken once more. Of a 1 and nine 0 it makes 0.23 and nine times 0.085, so the loss cannot fall below 1.46, and its slopes stay small. It raises no error, and learns badly.',
         'Give `F.cross_entropy` a row with a 1 and nine 0, and the label of the 1.',
         '''perfect = F.one_hot(torch.tensor([0]), 10).float()
 (F.cross_entropy(perfect, torch.tensor([0])).item(), 'a')''',
@@ -215,7 +215,7 @@ QUIZ['05_visualization'] = Questions([
     Quiz('05_visualization', 'c', 'A unit likes ten pictures of a 3 best. So it is a detector of threes?', {
         'Yes, they are all threes': 'They are the ten it likes most, of thousands. See what else it answers to, and how it votes.',
         'Not necessarily: what it likes most is not all that it answers to': 'A digit is the affair of all units together.',
-        'No, units have no meaning': 'Their liking is largely learnt, and the untrained ones are less uniform.'}, 1),
+        'No, units have no meaning': 'Their liking is partly learnt: the untrained ones are less uniform.'}, 1),
 ])
 
 # %% ../nbs/appendix/answers.ipynb #66a3f01d

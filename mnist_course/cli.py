@@ -188,7 +188,7 @@ def mnist_train(
                               test_accuracy=result.accuracy, files=names)))
         return
     low, high = result.interval
-    say(f'{count_parameters(model):,} numbers learnt from {n:,} pictures in {seconds:.0f} seconds.\n'
+    say(f'{count_parameters(model):,} numbers learnt from {n:,} pictures in {seconds:.1f} seconds.\n'
         f'It reads {result.accuracy:.2%} of the {len(test[1]):,} test pictures (95% interval {low:.2%} to {high:.2%}).\n'
         f'Written: {", ".join(names)}\nNext: mnist_visualize --model {files[-1]}   draws what it looks at')
 
@@ -283,8 +283,9 @@ def answer_line(
     row:dict[str, Any], # by `answer_row`
 )->str: # for people
     "The same as a line of the table."
+    from mnist_course.evaluation import sure_text
     verdict = '' if 'label' not in row else '  right' if row['label'] == row['digit'] else f'  wrong: {row["label"]}'
-    return f'{row["digit"]}  {row["confidence"]:4.0%}  {row["path"]}{verdict}' + (f'  ({row["warning"]})' if row['warning'] else '')
+    return f'{row["digit"]}  {sure_text(row["confidence"]):>4}  {row["path"]}{verdict}' + (f'  ({row["warning"]})' if row['warning'] else '')
 
 def show_mistakes(
     wrong:list, # (row by `answer_row`, `Prediction`) of each mistake, at least one

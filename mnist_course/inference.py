@@ -608,7 +608,7 @@ def doubts(
     if sure[0] < (.6 if below is None else below):
         if below is None or two.values.sum() > .6: return 'too unsure to say: ' + ' or '.join(map(str, two.indices.tolist()))
         return 'this does not look like a digit'
-    if sure.min() < (below or 0): return 'this may be no digit: there is more in the picture than what was read'
+    if sure.min() < (below or 0): return 'this may be no digit: taken as a whole, the drawing does not look like one'
     return 'the digit touches the edge of the picture: a part of it may be missing' if cut and sure[0] < SURE else None
 
 def prediction(
