@@ -1,4 +1,5 @@
 """The API, and what strangers send: by Flask's client, and to a real server over sockets."""
+import http.client
 import json
 import os
 import random
@@ -18,16 +19,16 @@ import pytest
 from PIL import Image
 
 from checks import command
-from conftest import ROOT, call
+from conftest import ROOT, call, in_python
 from mnist_course.inference import predict
 from mnist_course.serve import LARGEST_BODY, create_app, make_server
 
 PHOTO = (ROOT/'test_images'/'chalk_2.jpg').read_bytes()
 
 
-def png(picture: Image.Image) -> bytes:
+def png(picture: Image.Image, kind: str = 'PNG') -> bytes:
     raw = BytesIO()
-    picture.save(raw, 'PNG')
+    picture.save(raw, kind)
     return raw.getvalue()
 
 
@@ -108,6 +109,7 @@ def test_a_fault_of_the_network_is_ours_and_not_the_senders():
 
 
 BOMB = png(Image.new('1', (20_000, 20_000)))
+ICON = png(Image.new('RGBA', (64, 64)), 'ICO')
 FAULTS = {
     'empty': (400, dict(data=b'')), 'text': (400, dict(data=b'milk, eggs, bread')), 'truncated': (400, dict(data=PHOTO[:3_000])),
     'a bomb': (400, dict(data=BOMB)), 'a line': (400, dict(data=png(Image.new('L', (2_000, 1))))),
@@ -117,6 +119,8 @@ FAULTS = {
     'half a letter of base64': (400, dict(json={'image': 'data:image/png;base64,A'})), 'an empty form': (400, dict(data={'image': 'no file'})),
     'a form without end': (400, dict(data=b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n', content_type='multipart/form-data; boundary=x')),
     'too large': (413, dict(data=bytes(LARGEST_BODY + 1))),
+    'PostScript': (400, dict(data=b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n10 10 moveto showpage\n%%EOF\n')),
+    'an icon': (400, dict(data=ICON)),
 }
 
 
@@ -169,10 +173,77 @@ def test_five_thousand_random_requests_get_a_sentence_and_never_status_500(clien
     assert seen[200] > 300 and seen[400] > 1_000
 
 
-def test_a_body_that_says_it_is_too_large_is_refused_unread(server):
+def raw(server, *parts: bytes) -> tuple[int, dict, dict]:
+    "Send bytes, and take the answer apart: status, headers, JSON."
     with socket.create_connection(server, timeout=30) as s:
-        s.sendall(b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n')  # nothing follows
-        assert b' 413 ' in s.recv(1_000)
+        for part in parts: s.sendall(part)
+        reply = http.client.HTTPResponse(s)
+        reply.begin()
+        return reply.status, dict(reply.headers), json.loads(reply.read())
+
+
+@pytest.mark.parametrize('status, sent', [(413, b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n'),  # nothing follows
+                                          (400, b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n'),
+                                          (501, b'POST /api/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n'),
+                                          (431, b'GET / HTTP/1.1\r\nHost: x\r\nX: ' + b'a'*300_000 + b'\r\n\r\n')])
+def test_what_the_server_refuses_by_itself_is_answered_in_json_too(server, status, sent):
+    got, headers, said = raw(server, sent)
+    assert got == status and list(said) == ['error'] and len(said['error']) > 10
+    assert headers['Content-Type'] == 'application/json' and headers['X-Content-Type-Options'] == 'nosniff' and headers['Connection'] == 'close'
+
+
+@pytest.mark.parametrize('size', [LARGEST_BODY + 1, 3*LARGEST_BODY])
+def test_who_really_sends_too_much_gets_the_answer(server, size):
+    head = f'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n'.encode()
+    status, _, said = raw(server, head, bytes(size))
+    assert status == 413 and '20 MB' in said['error']
+    assert answer(server, '/api/health')['status'] == 'ok'
+
+
+def test_the_largest_body_that_is_allowed_is_read(server):
+    status, _, said = raw(server, f'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGEST_BODY}\r\n\r\n'.encode(), bytes(LARGEST_BODY))
+    assert status == 400 and 'not a picture' in said['error']
+
+
+def test_health_is_answered_while_pictures_wait(server, monkeypatch):
+    from mnist_course import serve as module
+    go = threading.Event()
+    monkeypatch.setattr(module, 'look', lambda picture, look=module.look: (go.wait(30), look(picture))[1])
+    slow = make_server(create_app(), port=0)
+    threading.Thread(target=slow.run, daemon=True).start()
+    try:
+        with ThreadPoolExecutor(32) as crowd:
+            asked = [crowd.submit(answer, ('127.0.0.1', slow.effective_port), data=SMALL) for _ in range(32)]
+            time.sleep(.5)
+            assert answer(('127.0.0.1', slow.effective_port), '/api/health')['status'] == 'ok' and not any(a.done() for a in asked)
+            go.set()
+            assert {a.result()['digit'] for a in asked} == {2}
+    finally: slow.close()
+
+
+def test_a_large_picture_that_packs_well_is_read_in_little_memory():
+    code = """
+import resource, sys
+from io import BytesIO
+from PIL import Image
+from mnist_course.inference import predict
+raw = BytesIO()
+Image.new('RGBA', (9_000, 9_000), (255, 255, 255, 255)).save(raw, 'PNG')
+memory = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
+before = memory()
+print(predict(raw.getvalue()).warning, '|', (memory() - before)/9_000**2)
+"""
+    done = in_python(code, None)
+    warning, bytes_per_pixel = done.stdout.split('|')
+    assert 'blank' in warning and float(bytes_per_pixel) < 12, done.stdout  # four for the picture itself
+
+
+def test_options_and_methods_are_what_they_say(client):
+    assert 'maps' not in client.post('/api/predict?maps=0', data=SMALL).json
+    reply = client.get('/api/predict')
+    assert reply.status_code == 405 and 'POST' in reply.headers['Allow']
+    assert 'parts' in client.post('/api/predict', data={f'f{k}': (BytesIO(b'x'), 'x') for k in range(21)}).json['error']
+    assert 'no file' in client.post('/api/predict', data={'image': 'a'*600_000}, content_type='multipart/form-data').json['error']
 
 
 def test_a_hundred_clients_that_never_finish_keep_nobody_waiting(server):
