@@ -10,10 +10,13 @@ const STYLE = `
 .digit-pad .buttons { display: flex; gap: 8px; margin-top: 8px; }
 .digit-pad button { flex: 1; padding: 6px 12px; border: 1px solid #888; border-radius: 6px; background: transparent; color: inherit; font: inherit; cursor: pointer; }
 .digit-pad button:disabled { opacity: .45; cursor: default; }
-.digit-pad .hint { margin: 6px 0 0; max-width: 280px; font-size: 12px; opacity: .75; }`;
+.digit-pad .hint { margin: 6px 0 0; max-width: 280px; font-size: 12px; opacity: .75; }
+.digit-pad .pen { position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%); }`;
 
 const sheet = new CSSStyleSheet();  // not a <style> in the page: a strict Content-Security-Policy forbids that
 sheet.replaceSync(STYLE);
+
+let pads = 0;  // so that each has a hint with a name of its own
 
 // onChange(png, finished) at the end of each stroke, and every `pace` milliseconds while the pen moves
 export function createPad(element, {onChange = () => {}, label = 'Draw a digit here', pace = 125} = {}) {
@@ -21,14 +24,19 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
   const root = document.createElement('div');
   root.className = 'digit-pad';
   root.innerHTML = `
-    <canvas width="${SIDE}" height="${SIDE}" tabindex="0" role="img"></canvas>
+    <canvas width="${SIDE}" height="${SIDE}" tabindex="0" role="application" aria-roledescription="drawing pad"></canvas>
     <div class="buttons"><button type="button" class="undo">Undo</button><button type="button" class="clear">Clear</button></div>
-    <p class="hint">Mouse, finger or pen. On the keyboard: arrows move, Space puts the pen down and lifts it, Ctrl+Z undoes, Delete clears.</p>`;
+    <p class="hint">Mouse, finger or pen. On the keyboard: arrows move, Space puts the pen down and lifts it, Ctrl+Z undoes, Delete clears.</p>
+    <p class="pen" role="status"></p>`;
   element.append(root);
+  root.querySelector('.hint').id = `digit-pad-hint-${++pads}`;
   const canvas = root.querySelector('canvas'), undoButton = root.querySelector('.undo'), clearButton = root.querySelector('.clear');
   const context = canvas.getContext('2d', {willReadFrequently: true});
   canvas.setAttribute('aria-label', label);
+  canvas.setAttribute('aria-describedby', root.querySelector('.hint').id);
   let strokes = [], drawing = null, cursor = null, timer = 0;  // a stroke is a list of [x, y]; the cursor is the keyboard's pen
+  let pointer = null;  // the one mouse, finger or pen that draws; a second finger, or the palm, is not asked
+  const say = text => { root.querySelector('.pen').textContent = text; };
 
   function trace(stroke) {
     context.beginPath();
@@ -66,9 +74,18 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
   function mark() {  // where the keyboard's pen is: never part of the drawing that is reported
     paint();
     Object.assign(context, {strokeStyle: drawing ? '#D55E00' : '#0072B2', lineWidth: 2});
+    context.setLineDash(drawing ? [] : [4, 3]);
     context.beginPath();
     context.arc(...cursor, PEN/2, 0, 2*Math.PI);
     context.stroke();
+    context.setLineDash([]);
+  }
+
+  function bare(use) {  // the drawing without the keyboard's pen
+    if (cursor) paint();
+    const got = use();
+    if (cursor) mark();
+    return got;
   }
 
   function place(event) {
@@ -76,11 +93,12 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
     return [(event.clientX - box.left)*SIDE/box.width, (event.clientY - box.top)*SIDE/box.height];
   }
 
-  function undo() { drawing = null; strokes.pop(); changed(); }
-  function clear() { drawing = null; strokes = []; changed(); }
+  function undo() { drawing = pointer = null; strokes.pop(); changed(); say('last stroke taken back'); }
+  function clear() { drawing = pointer = null; strokes = []; changed(); say('the pad is blank'); }
 
   canvas.addEventListener('pointerdown', event => {
-    if (event.button) return;
+    if (event.button || pointer !== null) return;
+    pointer = event.pointerId;
     event.preventDefault();
     canvas.focus({preventScroll: true});
     canvas.setPointerCapture(event.pointerId);
@@ -90,13 +108,15 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
     changed(false);
   });
   canvas.addEventListener('pointermove', event => {
-    if (!drawing || cursor) return;
+    if (!drawing || event.pointerId !== pointer) return;
     const steps = event.getCoalescedEvents?.() ?? [];
     for (const step of steps.length ? steps : [event]) drawing.push(place(step));
     changed(false);
   });
-  for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, () => {
-    if (!drawing || cursor) return;
+  for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, event => {
+    if (event.pointerId !== pointer) return;
+    pointer = null;
+    if (!drawing) return;
     drawing = null;
     changed();
   });
@@ -108,8 +128,9 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
     else if (event.key === 'Delete' || event.key === 'Backspace') clear();
     else if (event.key === ' ') {
       cursor ??= [SIDE/2, SIDE/4];
-      if (drawing) { drawing = null; changed(); }
-      else { drawing = [[...cursor]]; strokes.push(drawing); changed(false); }
+      if (pointer !== null) return;
+      if (drawing) { drawing = null; changed(); say('pen up'); }
+      else { drawing = [[...cursor]]; strokes.push(drawing); changed(false); say('pen down'); }
       mark();
     } else if (step) {
       cursor ??= [SIDE/2, SIDE/4];
@@ -125,7 +146,8 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
   undoButton.addEventListener('click', undo);
   clearButton.addEventListener('click', clear);
   paint();
-  return {undo, clear, root, canvas, strokes: () => strokes, png: () => strokes.length ? canvas.toDataURL('image/png') : ''};
+  const pixels = () => bare(() => context.getImageData(0, 0, SIDE, SIDE));
+  return {undo, clear, root, canvas, pixels, strokes: () => strokes, png: () => strokes.length ? bare(() => canvas.toDataURL('image/png')) : ''};
 }
 
 export default {  // what anywidget asks for

@@ -41,7 +41,7 @@ const browser = {  // asks the network in this page
     return {probs: [...probs.data], maps};
   },
   async read(pad) {
-    const pixels = seen(pad.canvas.getContext('2d').getImageData(0, 0, pad.canvas.width, pad.canvas.height));
+    const pixels = seen(pad.pixels());
     if (!pixels) return null;
     const {probs, maps} = await this.answer(pixels), confidence = Math.max(...probs), digit = probs.indexOf(confidence);
     const two = [...probs.keys()].sort((a, b) => probs[b] - probs[a]).slice(0, 2);
@@ -84,10 +84,13 @@ function show(answer, spoken) {
     item.querySelector('.share').textContent = answer && p >= .005 ? (p > .995 ? '>99%' : percent(p)) : '';
     item.querySelector('.bar').style.transform = `scaleY(${p})`;
   });
-  const context = $('seen').getContext('2d');
+  const context = $('seen').getContext('2d', {willReadFrequently: true});
   context.clearRect(0, 0, 28, 28);
   if (answer?.pixels) context.putImageData(grey(answer.pixels, 28, 28), 0, 0);
-  else if (answer) { context.filter = 'invert(1)'; context.drawImage(answer.picture, 0, 0); context.filter = 'none'; }
+  else if (answer) {
+    context.drawImage(answer.picture, 0, 0);  // ink is white in it
+    context.putImageData(grey(context.getImageData(0, 0, 28, 28).data.filter((_, i) => i%4 === 0), 28, 28), 0, 0);
+  }
   $('seen').setAttribute('aria-label', answer ? `the digit at 28 by 28 pixels, read as ${answer.digit}` : 'nothing yet');
   if ($('more').open) showMaps(answer?.maps);
   if (spoken) $('said').textContent = answer ? `${answer.digit}, ${percent(answer.confidence)} sure${answer.warning ? '. ' + answer.warning : ''}` : 'The pad is blank.';
@@ -113,8 +116,9 @@ async function read(spoken) {  // one question at a time; what was drawn meanwhi
 const pad = createPad($('pad'), {pace: 60, onChange: (png, finished) => read(finished)});
 $('more').addEventListener('toggle', () => { if ($('more').open) read(false); });
 
-async function readPicture(name, bytes) {
-  const box = $('read'), canvas = $('photo');
+let pictures = 0;
+async function readPicture(name, bytes, others) {  // others: how many came with it, and are not read
+  const mine = ++pictures, box = $('read'), canvas = $('photo');
   box.classList.add('shown');
   canvas.hidden = true;
   $('number').textContent = '';
@@ -122,26 +126,32 @@ async function readPicture(name, bytes) {
   try {
     if (!bytes) throw new Error('The picture has more than 20 MB: make it smaller first.');
     const {rows} = await ask('api/read', bytes, {'Content-Type': 'application/octet-stream'});
+    if (mine !== pictures) return;  // another picture has come since
     const digits = rows.flat();
     if (!digits.length) throw new Error('The page is blank: there is no ink on it.');
-    const picture = await createImageBitmap(new Blob([bytes])), scale = Math.min(1, 840/Math.max(picture.width, picture.height));
-    Object.assign(canvas, {width: picture.width*scale, height: picture.height*scale, hidden: false});
-    const context = canvas.getContext('2d');
-    context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    Object.assign(context, {strokeStyle: '#009E73', lineWidth: 3});
-    for (const {box: b} of digits) if (b) context.strokeRect(...b.map(v => v*scale));
+    const picture = await createImageBitmap(new Blob([bytes])).catch(() => null);  // a TIFF is read here, and not every browser can show it
+    if (mine !== pictures) return;
+    if (picture) {
+      const scale = Math.min(1, 840/Math.max(picture.width, picture.height)), context = canvas.getContext('2d');
+      Object.assign(canvas, {width: picture.width*scale, height: picture.height*scale, hidden: false});
+      context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+      Object.assign(context, {strokeStyle: '#009E73', lineWidth: 3});
+      for (const {box: b} of digits) if (b) context.strokeRect(...b.map(v => v*scale));
+    }
     const text = rows.map(row => row.map(d => d.digit).join('')).join('\n');
     $('number').textContent = text;
-    const warnings = [...new Set(digits.map(d => d.warning).filter(Boolean))], least = Math.min(...digits.map(d => d.confidence));
+    const warnings = [...new Set(digits.map(d => d.warning).filter(Boolean))];
+    if (others) warnings.push('only the first picture was read');
+    const least = Math.min(...digits.map(d => d.confidence));
     $('about').textContent = `${digits.length === 1 ? '' : 'the least sure digit: '}${percent(least)} sure${warnings.length ? '. ' + warnings.join('; ') : ''}`;
     canvas.setAttribute('aria-label', `your picture ${name}, read as ${text}`);
     $('said').textContent = `${name}: ${text}. ${$('about').textContent}`;
-  } catch (e) { $('about').textContent = $('said').textContent = e.message; }
+  } catch (e) { if (mine === pictures) $('about').textContent = $('said').textContent = e.message; }
 }
 
 if (engine === server) {
   $('where').textContent = 'The network runs on the computer that serves this page.';
-  const drop = createDrop($('drop'), {limit: 2e7, what: 'PNG, JPEG, WEBP and others', onFile: (name, bytes, first) => { if (first) readPicture(name, bytes); }});
+  const drop = createDrop($('drop'), {limit: 2e7, what: 'PNG, JPEG, WEBP and others', several: false, onFile: (name, bytes, first, others) => { if (first) readPicture(name, bytes, others); }});
   for (const kind of ['dragover', 'drop']) document.addEventListener(kind, event => {
     event.preventDefault();
     if (kind === 'drop') drop.take([...event.dataTransfer.files]);
@@ -154,7 +164,7 @@ if (engine === server) {
   browser.ready = browser.start();
   browser.ready.catch(() => { $('warning').textContent = 'The network could not be loaded in this browser.'; });
   window.answerTo = pixels => browser.answer(Uint8Array.from(pixels));  // for tests: the network alone
-  window.seenBy = () => [...seen(pad.canvas.getContext('2d').getImageData(0, 0, pad.canvas.width, pad.canvas.height))];
+  window.seenBy = () => [...seen(pad.pixels())];
 }
 
 function theme(name) {

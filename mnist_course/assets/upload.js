@@ -1,6 +1,6 @@
 // A place for pictures, to be chosen or dropped there: one ES module, used by the notebook's widget and by web pages.
-//   import {createDrop} from './upload.js';  createDrop(element, {onFile: (name, bytes, first) => …})   bytes: an ArrayBuffer, null for a file
-//   above `limit`; first: of several that come together
+//   import {createDrop} from './upload.js';  createDrop(element, {onFile: (name, bytes, first, others) => …})   bytes: an ArrayBuffer, null for a file
+//   above `limit`; first: of several that come together; others: how many besides
 const STYLE = `
 .picture-drop { display: inline-flex; align-items: center; gap: 16px; padding: 14px 18px; border: 2px dashed #888; border-radius: 8px;
                 font: 14px system-ui, sans-serif; max-width: 34em; }
@@ -13,12 +13,12 @@ const STYLE = `
 const sheet = new CSSStyleSheet();  // not a <style> in the page: a strict Content-Security-Policy forbids that
 sheet.replaceSync(STYLE);
 
-export function createDrop(element, {onFile = () => {}, limit = 1e7, what = 'photographs or drawings of one digit'} = {}) {
+export function createDrop(element, {onFile = () => {}, limit = 1e7, what = 'photographs or drawings of one digit', several = true} = {}) {
   if (!document.adoptedStyleSheets.includes(sheet)) document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
   const root = document.createElement('div');
   root.className = 'picture-drop';
-  root.innerHTML = `<input type="file" accept="image/*" multiple hidden><button type="button">Choose pictures</button>
-    <p>or drop them here: ${what}, up to ${Math.round(limit/1e6)} MB each</p>`;
+  root.innerHTML = `<input type="file" accept="image/*" ${several ? 'multiple' : ''} hidden><button type="button">Choose ${several ? 'pictures' : 'a picture'}</button>
+    <p>or drop ${several ? 'them' : 'it'} here: ${what}, up to ${Math.round(limit/1e6)} MB${several ? ' each' : ''}</p>`;
   element.append(root);
   const input = root.querySelector('input'), button = root.querySelector('button');
 
@@ -26,7 +26,7 @@ export function createDrop(element, {onFile = () => {}, limit = 1e7, what = 'pho
     let first = true;
     for (const file of files) {  // one after the other: they are answered in this order
       const bytes = file.size > limit ? null : await file.arrayBuffer().catch(() => new ArrayBuffer(0));
-      onFile(file.name, bytes, first);
+      onFile(file.name, bytes, first, files.length - 1);
       first = false;
     }
   }
