@@ -83,7 +83,7 @@ def main() -> None:
         said = server.stdout.readline() + server.stdout.readline()
         port, process = int(re.search(r':(\d+)/', said)[1]), psutil.Process(server.pid)
         pictures = small()
-        found = {'small pictures alone': load(port, pictures, None, seconds/3, process), 'with 2 % of photographs': load(port, pictures, large(), seconds, process)}
+        found = {'small pictures alone': load(port, pictures, None, seconds, process), 'with 2 % of photographs': load(port, pictures, large(), seconds, process)}
     finally: server.terminate()
     result = {'date': date.today().isoformat(), 'clients': CLIENTS, 'seconds': seconds, 'loads': {k: {n: round(v, 4) for n, v in d.items()} for k, d in found.items()}}
     (HERE/'serve.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')

@@ -228,7 +228,7 @@ class Quiz:
     )->Reply:
         "The reply to an option. Never raises."
         letter = str(letter).strip().lower()
-        if not letter or letter not in self.letters(): return Reply('not tried', f'choose one of {", ".join(self.letters())}')
+        if letter not in list(self.letters()): return Reply('not tried', f'choose one of {", ".join(self.letters())}')
         number = self.letters().index(letter)
         if number == self.right: remember(self.page, self.name)
         return Reply('right' if number == self.right else 'wrong', list(self.options.values())[number])

@@ -270,7 +270,7 @@ def mnist_serve(
     print(f'model: {which}')
     if not local: print('Everybody who can reach this computer can send it pictures: --host 127.0.0.1 keeps it to yourself.')
     print(f'Draw at {address}   (Ctrl-C stops)', flush=True)
-    if not args.no_browser: threading.Timer(.2, webbrowser.open, [address]).start()
+    if not args.no_browser: threading.Timer(.2, webbrowser.open, [address if args.host not in ('0.0.0.0', '::', '*') else f'http://127.0.0.1:{port}/']).start()
     server.run()  # Ctrl-C ends it
     print('\nstopped')
 
