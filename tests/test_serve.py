@@ -221,6 +221,14 @@ def test_health_is_answered_while_pictures_wait(server, monkeypatch):
     finally: slow.close()
 
 
+def test_who_waits_too_long_is_told_so(monkeypatch):
+    from mnist_course import serve as module
+    monkeypatch.setattr(module, 'PATIENCE', .1)
+    monkeypatch.setattr(module, 'look', lambda picture, look=module.look: (time.sleep(.5), look(picture))[1])
+    reply = create_app().test_client().post('/api/predict', data=SMALL)
+    assert reply.status_code == 503 and 'try again' in reply.json['error']
+
+
 def test_a_large_picture_that_packs_well_is_read_in_little_memory():
     code = """
 import resource, sys
