@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'show_ladder', 'plain_epoch', 'usual_batches', 'operations', 'pooled_model', 'deep_model', 'crew',
-           'fit_together', 'FromPixels', 'need', 'write_onnx', 'export_onnx']
+           'fit_together', 'need', 'FromPixels', 'write_onnx', 'export_onnx']
 
 # %% ../nbs/08_recipes.ipynb #4ce6858a
 import copy
@@ -149,6 +149,15 @@ def fit_together(
         return fit(together, (images, labels), valid, replace(recipe, bs=recipe.bs//world), seed, device='cpu', **options)
     finally: torch.distributed.destroy_process_group()
 
+# %% ../nbs/08_recipes.ipynb #3110dbd9
+def need(
+    extra:str, # the name of an optional part of this package
+    *packages:str, # that it brings
+)->None:
+    "See that optional packages are there. Raises ValueError, saying how to get those that are not."
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise ValueError(f"{' and '.join(missing)} not installed: pip install 'mnist_course[{extra}]'")
+
 # %% ../nbs/08_recipes.ipynb #e69ac306
 class FromPixels(nn.Module):
     "A network with all that stands before and after it: from pixels to probabilities."
@@ -162,14 +171,6 @@ class FromPixels(nn.Module):
         images:Tensor, # (N,28,28) uint8, ink 255 on 0
     )->Tensor: # (N,10), each row sums to 1
         return self.model(normalize(images)).softmax(1)
-
-def need(
-    extra:str, # the name of an optional part of this package
-    *packages:str, # that it brings
-)->None:
-    "See that optional packages are there. Raises ValueError, saying how to get those that are not."
-    if missing := [name for name in packages if find_spec(name) is None]:
-        raise ValueError(f"{' and '.join(missing)} not installed: pip install 'mnist_course[{extra}]'")
 
 def write_onnx(
     whole:nn.Module, # images (N,28,28) uint8 -> a tensor, or a tuple of them
