@@ -213,7 +213,8 @@ def json_channel(
             body = json.dumps({'error': SENTENCES.get(error.code, f'this is no request that can be read ({error.body})')}).encode()
             self.response_headers += [('Content-Type', 'application/json'), ('Connection', 'close'), *CAREFUL.items()]
             self.content_length = len(body)
-            if not too_large(self.request): self.set_close_on_finish()
+            if too_large(self.request): self.channel.unread = min(self.request.content_length or 10*LARGEST_BODY, 10*LARGEST_BODY)
+            else: self.set_close_on_finish()
             self.write(body)
 
     class Channel(HTTPChannel):
@@ -221,14 +222,10 @@ def json_channel(
         unread = 0 # bytes of a refused body that may still come
 
         def received(self, data):
-            if self.unread > 0:  # read and dropped, else the client would be cut off before it has seen the answer
-                self.unread -= len(data)
-                self.will_close = self.unread <= 0
-                return True
-            done = super().received(data)
-            for request in self.requests:
-                if too_large(request): self.unread = min(request.content_length or 10*LARGEST_BODY, 10*LARGEST_BODY)
-            return done
+            if self.unread <= 0: return super().received(data)
+            self.unread -= len(data)  # dropped, but read: else the client would be cut off before it has seen the answer
+            self.will_close = self.unread <= 0
+            return True
 
     return Channel
 
