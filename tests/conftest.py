@@ -1,5 +1,6 @@
 """What several test files share: copies to work in, and the commands as a user meets them."""
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,10 @@ def chromium():
         browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+# a shell that runs the tests in its background tells them to ignore Ctrl-C, and so would the processes that they start
+HEARS_CTRL_C = {} if os.name == 'nt' else {'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
 
 
 def call(name: str, *args, cwd: Path, timeout: float = 600, **options) -> subprocess.CompletedProcess:

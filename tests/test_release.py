@@ -14,7 +14,7 @@ import zipfile
 
 import pytest
 
-from conftest import ROOT
+from conftest import HEARS_CTRL_C, ROOT
 
 BIN = 'Scripts' if os.name == 'nt' else 'bin'
 LEFT_OUT = shutil.ignore_patterns('.git', '.venv', '__pycache__', '*.egg-info', 'build', 'dist', '.*_cache', 'data', 'html', '.ipynb_checkpoints')
@@ -73,7 +73,7 @@ def test_it_trains_reads_serves_and_opens_the_course_without_the_repository(inst
     assert 'files written' in output(installed, 'mnist_course', 'course', '--no-lab')
     assert (installed.work/'course'/'nbs'/'appendix'/'glossary.ipynb').exists()
     assert json.loads(output(installed, 'mnist_test', 'course/test_images/chalk_2.jpg', '--json'))[0]['label'] == 2
-    server = installed('mnist_serve', '--port', '0', '--no-browser', start=subprocess.Popen, stdout=subprocess.PIPE)
+    server = installed('mnist_serve', '--port', '0', '--no-browser', start=subprocess.Popen, stdout=subprocess.PIPE, **HEARS_CTRL_C)
     try:
         said = server.stdout.readline() + server.stdout.readline()
         address = re.search(r'http://\S+/', said)[0]

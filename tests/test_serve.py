@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from checks import command
-from conftest import ROOT, call, in_python
+from conftest import HEARS_CTRL_C, ROOT, call, in_python
 from mnist_course.inference import predict
 from mnist_course.serve import LARGEST_BODY, create_app, make_server
 
@@ -287,7 +287,7 @@ def test_many_at_a_time_all_get_their_own_answer(server):
 def serve(tmp_path, *args):
     env = {**os.environ, 'TMPDIR': str(tmp_path), 'BROWSER': 'false'}
     return subprocess.Popen([command('mnist_serve'), *args], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding='utf-8')
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding='utf-8', **HEARS_CTRL_C)
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='Windows has no Ctrl-C to send to another process')
