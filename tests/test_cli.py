@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from checks import command
-from conftest import call, in_python
+from conftest import HEARS_CTRL_C, call, in_python
 from mnist_course.training import load_model, load_plain
 
 FILES = ['mnist_model.pth', 'predictions.png', 'training_history.png']
@@ -150,12 +150,9 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_half_written_or_lost(size, f
 def start(mnist):
     "Start mnist_train and do not wait; whatever still runs at the end of the test is ended."
     started = []
-    def hear():  # what a shell starts in the background is deaf to Ctrl-C, and so would be what it starts in turn
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     def launch(*args) -> subprocess.Popen:
         started.append(subprocess.Popen([command('mnist_train'), *map(str, args)], cwd=mnist, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding='utf-8',
-                                        preexec_fn=None if os.name == 'nt' else hear))
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding='utf-8', **HEARS_CTRL_C))
         return started[-1]
     yield launch
     for process in started: process.kill()
