@@ -2,7 +2,7 @@
 
     python benchmarks/bench.py [--quick] [RUNG …]
 
-The rungs of 08_recipes are climbed in turn, seed after seed, each in a fresh process (ladder.py says what is timed). With names of rungs only these
+The rungs of 11_recipes are climbed in turn, seed after seed, each in a fresh process (ladder.py says what is timed). With names of rungs only these
 are measured, and the others stay as they are; --quick shrinks everything to see that it runs, and writes nothing.
 """
 import argparse

@@ -1,4 +1,4 @@
-"""The rungs of 08_recipes: each trains a network in one way and says how long it took and how well it reads.
+"""The rungs of 11_recipes: each trains a network in one way and says how long it took and how well it reads.
 
     python benchmarks/ladder.py RUNG SEED [--quick]      one rung, in this process: one JSON document
 

@@ -22,11 +22,12 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT/'nbs'
 RUNS = ROOT/'benchmarks'/'notebooks.json'
+PARTS = ('library', 'appendix')  # folders of further notebooks, in reading order; one need not be there
 
 
 def notebooks() -> list[Path]:
-    "The notebooks of the course in reading order, the appendix last."
-    return sorted(NBS.glob('[0-9]*.ipynb')) + sorted((NBS/'appendix').glob('*.ipynb'))
+    "The notebooks of the course in reading order: the numbered pages, then the folders, the appendix last."
+    return sorted(NBS.glob('[0-9]*.ipynb')) + [p for part in PARTS for p in sorted((NBS/part).glob('*.ipynb'))]
 
 
 def source(cell: dict) -> str: return ''.join(cell['source'])

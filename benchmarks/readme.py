@@ -104,7 +104,7 @@ def measured(b: dict) -> str:
     notes = ''.join(f' {r["note"]}' for r in rungs.values() if 'note' in r)  # of a rung that was measured in another way; gone when it is measured anew
     usual = rungs['the usual loop']
     names = {'the usual loop': 'the usual loop (torchvision, DataLoader), 5 epochs', 'one cycle': '`mnist_train`, 5 epochs',
-             'label smoothing': '`mnist_train --recipe fast`', 'augmentation, five epochs': 'the same with augmentation, 5 epochs (08)', 'one layer more, five views': 'one layer more, asked about five views (08)',
+             'label smoothing': '`mnist_train --recipe fast`', 'augmentation, five epochs': 'the same with augmentation, 5 epochs (11)', 'one layer more, five views': 'one layer more, asked about five views (11)',
              'narrow and deep, 20 epochs': '`mnist_train --recipe tiny`', 'four of them, wider': '`mnist_train --recipe best`'}
     rows = [f'| {what} | {spread(r["test_accuracy"])} | {seconds(r):.{int(seconds(r) < 10)}f} s '
             f'| {ratio(r, usual):.{1 if ratio(r, usual) < .2 else 0}%} | {max(r["peak_gb"]):.1f} GB |' for name, what in names.items() if (r := rungs.get(name))]

@@ -1,7 +1,7 @@
 """Train the weights that ship with the package: `python benchmarks/weights.py [course|handwriting]`, a quarter of an hour for both on two cores.
 
 course_model.pth is what `mnist_train` leaves, for the pages that teach with it. mnist_model.pth is what `predict` uses: trained by the recipes
-`HANDWRITING` and `CALM` of 09_robustness, with augmentation, pictures of no digit and one cycle. The temperature and the confidence below which it
+`HANDWRITING` and `CALM` of 12_robustness, with augmentation, pictures of no digit and one cycle. The temperature and the confidence below which it
 doubts are chosen on validation pictures; the test set is opened once, at the end, and its result kept in the file's header.
 """
 import argparse

@@ -170,7 +170,7 @@ width(990, 1_000)/width(9_900, 10_000)''',
 ]
 QUIZ['04_evaluation'] = Questions([
     Quiz('04_evaluation', 'a', 'A network scores 99.12 %, another 99.18 %, on the same 10,000 pictures. The second one is …', {
-        'better, by six pictures': 'Six pictures are within what equal networks differ by. Look at the pictures that only one of them reads (08).',
+        'better, by six pictures': 'Six pictures are within what equal networks differ by. Look at the pictures that only one of them reads (11).',
         'perhaps better, perhaps luckier: six pictures do not tell': 'And if a recipe is meant, one seed of each tells even less.',
         'worse, since it must have over-fitted': 'A test score alone says nothing of that.'}, 1),
     Quiz('04_evaluation', 'b', 'Somebody tried forty recipes and reports the best test score with its Wilson interval. The interval …', {
@@ -180,7 +180,7 @@ QUIZ['04_evaluation'] = Questions([
     Quiz('04_evaluation', 'c', '"99 % sure" of a calibrated network means that …', {
         'this answer is right': 'It is a promise about many answers, and about none alone.',
         'of many such answers, about one in a hundred is wrong': 'On pictures of the same kind as those it was checked with.',
-        'the picture is a clear digit': 'It is never asked that. It chooses among ten digits, whatever it is shown (09).'}, 1),
+        'the picture is a clear digit': 'It is never asked that. It chooses among ten digits, whatever it is shown (12).'}, 1),
 ])
 
 # %% ../nbs/appendix/answers.ipynb #fbe77016
@@ -219,34 +219,34 @@ QUIZ['05_visualization'] = Questions([
 ])
 
 # %% ../nbs/appendix/answers.ipynb #66a3f01d
-EXERCISES['06_inference'] = [
-    Exercise('06_inference', 'q1', number(16.25, .01, {12.5: 'that is the middle between the two places; the second one holds three times as much ink', 8.75: 'the other way round: three parts of the ink are at 20', 20: 'that is where most of the ink is, not its centre'}),
+EXERCISES['08_inference'] = [
+    Exercise('08_inference', 'q1', number(16.25, .01, {12.5: 'that is the middle between the two places; the second one holds three times as much ink', 8.75: 'the other way round: three parts of the ink are at 20', 20: 'that is where most of the ink is, not its centre'}),
         'The mean place, each weighed by its ink. So a 7 comes to lie with its stem left of the middle, and a network that was trained on such sevens expects it there.',
         'Each column times its ink, added up, divided by all the ink.',
         '(5*1 + 20*3)/(1 + 3)',
         {'(5 + 20)/2': 'the middle between', '(5*3 + 20)/4': 'the other way round'}),
-    Exercise('06_inference', 'q2', number(100, 1, {6: 'that is without `predict`: the network alone has never seen black on white'}, 'that is more than are read', 'that is fewer than are read'),
+    Exercise('08_inference', 'q2', number(100, 1, {6: 'that is without `predict`: the network alone has never seen black on white'}, 'that is more than are read', 'that is fewer than are read'),
         'As many as the right way round: what is paper and what is ink is found from where they are, not from how bright. The network alone reads next to none of them.',
         '`predict(255 - image).digit`, for each of the first hundred; count those that equal the label.',
         'sum(predict(255 - image).digit == label for image, label in zip(images[:100], labels[:100].tolist()))',
         {'(predict_probs(shipped_model(), 255 - images[:100]).argmax(1) == labels[:100]).sum().item()': 'without `predict`', '0': 'fewer than'}),
-    Exercise('06_inference', 'q3', both(number(10, 0, {28: 'that is the network of 03; ask `shipped_model()`', 50: 'that is with the pictures of this page; take those of the usual way'}, 'that is more than it reads', 'that is fewer than it reads'),
+    Exercise('08_inference', 'q3', both(number(10, 0, {28: 'that is the network of 03; ask `shipped_model()`', 50: 'that is with the pictures of this page; take those of the usual way'}, 'that is more than it reads', 'that is fewer than it reads'),
                                        choice('b', {'a': 'the better network has just read fewer of them', 'c': 'from ten to fifty of fifty is no luck'})),
         'The better network reads fewer of them, since it has learnt to doubt: at a loss it gives ten equal probabilities, and the first of ten is the 0. The preparation makes the difference.',
         '`predict_probs(shipped_model(), pictures)`, then `argmax(1)`, and count those that equal `truth`.',
         """((predict_probs(shipped_model(), seen['the usual way']).argmax(1) == truth).sum().item(), 'b')""",
         {"(28, 'b')": 'the network of 03', "(10, 'a')": 'has just read fewer'}),
 ]
-QUIZ['06_inference'] = Questions([
-    Quiz('06_inference', 'a', 'A network with 99 % on MNIST misreads your photographs. The likeliest cause:', {
+QUIZ['08_inference'] = Questions([
+    Quiz('08_inference', 'a', 'A network with 99 % on MNIST misreads your photographs. The likeliest cause:', {
         'It is too small': 'A larger one that has seen nothing but MNIST fails in the same way.',
         'The photographs are of another kind than what it learnt from': 'Distribution shift. Bring the pictures into the form it knows, or train it on more kinds.',
         'Your handwriting is bad': 'You can read it, and so can the network, once it is prepared like MNIST.'}, 1),
-    Quiz('06_inference', 'b', 'How can a program tell paper from ink?', {
+    Quiz('08_inference', 'b', 'How can a program tell paper from ink?', {
         'Paper is bright': 'Not on a blackboard, and not in a dim room.',
         'Paper is what reaches the border': 'Nearly always. For the rest there is a seventh step: the sheet on the table.',
         'There is more paper than ink': 'A thick digit can cover more than half of a small picture.'}, 1),
-    Quiz('06_inference', 'c', 'Why is the centre of mass put into the middle, and not the middle of the box?', {
+    Quiz('08_inference', 'c', 'Why is the centre of mass put into the middle, and not the middle of the box?', {
         'It is more exact': 'Neither is more exact. The question is what the network has learnt from.',
         'Because MNIST was made that way': 'The best preparation is the one that the training pictures had.',
         'It is faster': 'It is a little slower.'}, 1),
@@ -263,18 +263,18 @@ def doubles(
     except (KeyError, AttributeError): return 'a change is a dictionary with the keys \'old\' and \'new\''
     return '' if value == 8 else 'that is twice the old value; take the new one' if value == 2 else f'for a change from 1 to 4 it gives {value!r}'
 
-EXERCISES['07_widgets'] = [
-    Exercise('07_widgets', 'q1', number(4_000, 8, {3_000: 'letters carry less than bytes: six bits each in place of eight', 6_000: 'that would be two letters for each byte; four letters hold three bytes', 2_250: 'it gets longer, not shorter'}),
+EXERCISES['09_widgets'] = [
+    Exercise('09_widgets', 'q1', number(4_000, 8, {3_000: 'letters carry less than bytes: six bits each in place of eight', 6_000: 'that would be two letters for each byte; four letters hold three bytes', 2_250: 'it gets longer, not shorter'}),
         'Three bytes are 24 bits, four letters of six bits. So a picture grows by a third on its way as text; that is why `upload_widget` sends bytes.',
         'A letter of base64 is one of 64, and so carries six bits.',
         "len(b64encode(bytes(3_000)))",
         {'3_000': 'six bits each', '2*3_000': 'four letters hold three bytes'}),
-    Exercise('07_widgets', 'q2', doubles,
+    Exercise('09_widgets', 'q2', doubles,
         'Any function of one argument is a callback. It can be tried without a browser, as the check has just done.',
         'It gets one argument, a dictionary. What it returns is not used by a widget, only by this check.',
         "lambda change: 2*change['new']",
         {'lambda: 8': 'one argument', 'lambda change: 2*change': 'a dictionary', "lambda change: 2*change['old']": 'old value'}),
-    Exercise('07_widgets', 'q3', both(number(1, 0, {0: 'there is one: look for `role="alert"` in what comes back'}),
+    Exercise('09_widgets', 'q3', both(number(1, 0, {0: 'there is one: look for `role="alert"` in what comes back'}),
                                      choice('c', {'a': 'a callback has no cell under which it could be shown', 'b': 'the kernel goes on: try another picture'})),
         'What is not a picture becomes a sentence on the page, because `read_upload` catches what `predict` raises. Without that the error would go to a log that nobody reads, and the button would seem dead.',
         "`read_upload('notes.txt', b'milk')` gives the HTML that is shown.",
@@ -282,95 +282,95 @@ EXERCISES['07_widgets'] = [
 (html.count('role="alert"'), 'c')""",
         {"(0, 'c')": 'there is one', "(1, 'a')": 'no cell'}),
 ]
-QUIZ['07_widgets'] = Questions([
-    Quiz('07_widgets', 'a', 'A notebook with widgets is opened on a web site without a kernel. What does the drawing pad do?', {
+QUIZ['09_widgets'] = Questions([
+    Quiz('09_widgets', 'a', 'A notebook with widgets is opened on a web site without a kernel. What does the drawing pad do?', {
         'It reads digits as usual': 'The half that reads is in Python, and there is none.',
         'It cannot answer: its half in Python is missing': 'Therefore every widget of this course has a still twin beside it.',
         'It fetches the network from the internet': 'Nothing here is ever fetched.'}, 1),
-    Quiz('07_widgets', 'b', 'Why is a picture sent as a message and not as a shared value?', {
+    Quiz('09_widgets', 'b', 'Why is a picture sent as a message and not as a shared value?', {
         'A message is let go when it is read; a value stays, and is saved with the notebook': 'And with it your photographs.',
         'Messages are faster': 'Both take the same way.',
         'Values can only be numbers': 'They can be texts and lists, too; the pad shares its drawing.'}, 0),
-    Quiz('07_widgets', 'c', 'A callback raises an error. Where do you see it?', {
+    Quiz('09_widgets', 'c', 'A callback raises an error. Where do you see it?', {
         'Under the cell that made the widget': 'That cell has long finished.',
         'Nowhere, unless the function shows it itself': 'Perhaps in a log of JupyterLab. So catch it, and put it into words.',
         'In the browser, as a dialog': 'Nothing opens.'}, 1),
 ])
 
 # %% ../nbs/appendix/answers.ipynb #132b2010
-EXERCISES['08_recipes'] = [
-    Exercise('08_recipes', 'q1', number(12*12*64*32*9, 0, {14*14*64*32*9: 'that is with padding; without it a window of 3 fits 12 times into 14', 12*12*64*9: 'each window looks at all 32 maps that come in', 12*12*64*32: 'nine numbers of each map lie in a window', 28*28*32*9: 'that is the first convolution'}),
+EXERCISES['11_recipes'] = [
+    Exercise('11_recipes', 'q1', number(12*12*64*32*9, 0, {14*14*64*32*9: 'that is with padding; without it a window of 3 fits 12 times into 14', 12*12*64*9: 'each window looks at all 32 maps that come in', 12*12*64*32: 'nine numbers of each map lie in a window', 28*28*32*9: 'that is the first convolution'}),
         'A quarter less than with padding, and what is lost is the rim. In `lean` that rim is left out on purpose.',
         'Outputs × numbers in a window. How many outputs has it without padding?',
         "list(operations(nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3))).values())[1]",
         {'14*14*64*32*9': 'with padding', '12*12*64*9': 'all 32 maps'}),
-    Exercise('08_recipes', 'q2', number(1.197, .01, {.399: 'that is the way forward; training goes back, too', .00002: 'that is one picture'}),
+    Exercise('11_recipes', 'q2', number(1.197, .01, {.399: 'that is the way forward; training goes back, too', .00002: 'that is one picture'}),
         'More than a second, so nobody trains this network in less on such a processor, whatever the program. The measured seconds say how much is left to gain.',
         'Three times the forward multiplications for each picture, as many pictures as there are, divided by what the processor does in a second.',
         "55_000*3*sum(operations(MODELS['lean']()).values())/1e11",
         {"55_000*sum(operations(MODELS['lean']()).values())/1e11": 'goes back', "3*sum(operations(MODELS['lean']()).values())/1e11": 'one picture'}),
-    Exercise('08_recipes', 'q3', both(number(1.735, .02, {.0533: 'that is the difference, in percent; divide it by its uncertainty', .000533: 'that is the difference; divide it by its uncertainty', 1.0: 'the standard deviations have to be divided by the root of the number of seeds'}),
+    Exercise('11_recipes', 'q3', both(number(1.735, .02, {.0533: 'that is the difference, in percent; divide it by its uncertainty', .000533: 'that is the difference; divide it by its uncertainty', 1.0: 'the standard deviations have to be divided by the root of the number of seeds'}),
                                      choice('b', {'a': 'with three seeds, chance gives as much in one of six cases', 'c': 'nothing is proven by so few seeds, in neither direction'})),
         'Chance gives that in about one of six cases. It may be a gain: then more seeds will show it. Until then it is none.',
         '`times_uncertain` of this page, with `b` first.',
         "(times_uncertain([.9918, .9910, .9914], [.9905, .9912, .9909]), 'b')",
         {"(mean([.9918, .9910, .9914]) - mean([.9905, .9912, .9909]), 'b')": 'divide it by its uncertainty', "(1.735, 'a')": 'one of six'}),
 ]
-QUIZ['08_recipes'] = Questions([
-    Quiz('08_recipes', 'a', 'A training loop seems slow. What do you do first?', {
+QUIZ['11_recipes'] = Questions([
+    Quiz('11_recipes', 'a', 'A training loop seems slow. What do you do first?', {
         'Buy a graphics card': 'It may wait for the same pictures, only at a higher price.',
         'Measure where the time goes': 'Leave a part out, or take a profiler. Guesses about time are nearly always wrong.',
         'Rewrite it in C++': 'Most of the time is spent in C++ already.'}, 1),
-    Quiz('08_recipes', 'b', 'A product of matrices reaches 100 billion multiplications a second, your loop uses 40 billion. How many times faster can it become at most, at the same computations?', {
+    Quiz('11_recipes', 'b', 'A product of matrices reaches 100 billion multiplications a second, your loop uses 40 billion. How many times faster can it become at most, at the same computations?', {
         'Two and a half times': 'The rest has to come from computing less.',
         'As many times as there are cores': 'They are in the 100 billion already.',
         'There is no limit': 'There is: what the processor can do.'}, 0),
-    Quiz('08_recipes', 'c', 'The batch is made twice as large, the learning rate stays. What changes?', {
+    Quiz('11_recipes', 'c', 'The batch is made twice as large, the learning rate stays. What changes?', {
         'Nothing but the speed': 'There are half as many steps, and each is as long as before.',
         'Half as many steps of the same length: it gets less far': 'Hence the higher rate that comes with larger batches.',
         'It over-fits': 'It may rather not get far enough to over-fit.'}, 1),
 ])
 
 # %% ../nbs/appendix/answers.ipynb #47ec34a5
-EXERCISES['09_robustness'] = [
-    Exercise('09_robustness', 'q1', number(.75, .001, {.5: 'that would be a coin', .25: 'the other way round: the digit should be the surer one', 3: 'that is the number of pairs in the right order; divide by all pairs'}),
+EXERCISES['12_robustness'] = [
+    Exercise('12_robustness', 'q1', number(.75, .001, {.5: 'that would be a coin', .25: 'the other way round: the digit should be the surer one', 3: 'that is the number of pairs in the right order; divide by all pairs'}),
         'Three of the four pairs are in the right order. For thousands of pictures `roc_auc_score` counts the same.',
         'Two digits, two letters: four pairs. In how many is the digit surer?',
         '((.9 > .8) + (.9 > .3) + (.6 > .8) + (.6 > .3))/4',
         {'3': 'divide by all pairs', '.25': 'the other way round'}),
-    Exercise('09_robustness', 'q2', number(.8808, .002, {.9820: 'that is without the temperature', .9997: 'divide the logits by the temperature; do not multiply', .5: 'a temperature of 2 makes it less sure, not undecided'}),
+    Exercise('12_robustness', 'q2', number(.8808, .002, {.9820: 'that is without the temperature', .9997: 'divide the logits by the temperature; do not multiply', .5: 'a temperature of 2 makes it less sure, not undecided'}),
         'From 98 % to 88 %: the order stays, the confidence does not.',
         'Divide both logits by 2, then softmax.',
         'torch.tensor([4., 0.]).div(2).softmax(0)[0].item()',
         {'torch.tensor([4., 0.]).softmax(0)[0].item()': 'without the temperature', 'torch.tensor([4., 0.]).mul(2).softmax(0)[0].item()': 'do not multiply'}),
-    Exercise('09_robustness', 'q3', both(number(.02, .006, {.002: 'that is the share for which it was chosen; take the new one'}, 'that is a larger share than was asked for: of the validation digits, how many lie below?', 'that is a smaller share than was asked for'),
+    Exercise('12_robustness', 'q3', both(number(.02, .006, {.002: 'that is the share for which it was chosen; take the new one'}, 'that is a larger share than was asked for: of the validation digits, how many lie below?', 'that is a smaller share than was asked for'),
                                         choice('a', {'b': 'the network has not changed, and neither have its answers', 'c': 'it is surer of digits than of letters, whatever the threshold'})),
         'Ten times as many digits are warned of, as promised, and some more letters are caught. A threshold moves along the ROC curve; a better network moves the curve.',
         '`threshold = doubt_below(doubting, valid, .02)`, then the share of validation digits that are less sure.',
         """threshold = doubt_below(doubting, valid, .02)
 ((predict_probs(doubting, valid[0]).max(1).values < threshold).float().mean().item(), 'a')""",
         {"(.002, 'a')": 'take the new one', "(.02, 'b')": 'has not changed'}),
-    Exercise('09_robustness', 'q4', number(3.92, .01, {.005: 'that is the share of one pixel; all 784 push the same way', .14: 'that is what pushes in random directions come to, which mostly cancel',
+    Exercise('12_robustness', 'q4', number(3.92, .01, {.005: 'that is the share of one pixel; all 784 push the same way', .14: 'that is what pushes in random directions come to, which mostly cancel',
                                                        78.4: 'each step is weighed by its weight, 0.05'}),
         'Nearly 4, and softmax turns a lead of 4 into 98 %. In random directions the same steps come to the root of 784 times 0.005, which is 0.14: nothing. So it is the number of pixels that makes a network easy to deceive.',
         'Each pixel adds its step times its weight. If you choose the direction of each step, what is the sign of every product?',
         '784*.1*.05',
         {'.1*.05': 'share of one pixel', '784**.5*.1*.05': 'mostly cancel', '784*.1': 'weighed by its weight'}),
 ]
-QUIZ['09_robustness'] = Questions([
-    Quiz('09_robustness', 'a', 'Why is a softmax sure of a letter?', {
+QUIZ['12_robustness'] = Questions([
+    Quiz('12_robustness', 'a', 'Why is a softmax sure of a letter?', {
         'It has seen letters in training': 'It has seen none.',
         'Nothing was ever asked of it there, and one of ten scores is the largest': 'Strokes raise scores, and softmax sees only the differences.',
         'Because it is not calibrated': 'Calibration is about digits. A calibrated network can be just as sure of letters.'}, 1),
-    Quiz('09_robustness', 'b', 'By what do you choose the threshold for a warning?', {
+    Quiz('12_robustness', 'b', 'By what do you choose the threshold for a warning?', {
         'By the letters that it is to catch': 'Then it holds for those letters. What else may turn up you do not know.',
         'By what a false warning costs: a share of digits that may be warned of': 'What it catches is then a finding, not a choice.',
         'It is always 50 %': 'For a careful network that can be far too high, for a plain one far too low.'}, 1),
-    Quiz('09_robustness', 'c', 'The fonts for testing must not be those for training. Why?', {
+    Quiz('12_robustness', 'c', 'The fonts for testing must not be those for training. Why?', {
         'The network would be tested on what it has learnt by heart': 'It would show that it knows these fonts, not that it knows what is no digit.',
         'They look nicer': 'That is not a reason.',
         'There are too few fonts': 'That is a difficulty, not a reason.'}, 0),
-    Quiz('09_robustness', 'd', 'Training with noise has mended the curve of noise. What do you expect of a harm that nobody has thought of?', {
+    Quiz('12_robustness', 'd', 'Training with noise has mended the curve of noise. What do you expect of a harm that nobody has thought of?', {
         'It is mended, too: the network is robust now': 'Robust against what? A network knows what it has seen, and its near relatives.',
         'Nothing is certain: relatives of noise gain, others may get worse': 'So measure on pictures of those who will use it, and go on collecting.',
         'It must be worse: what is gained here is lost there': 'Not by necessity: nobody showed it dots, and their curve has fallen, too.'}, 1),

@@ -21,12 +21,12 @@ NOTEBOOKS = {
     '03_training': ('training', 'loss, gradient, the loop, its knobs and its failures, save and resume'),
     '04_evaluation': ('evaluation', 'the test set once: how good, how sure, which mistakes, whose mistakes'),
     '05_visualization': ('visualization', 'filters, feature maps, the pixels that mattered, the plane of digits'),
-    '06_inference': ('inference', 'your own handwriting: from any picture to the 28 × 28 that the network knows'),
-    '07_widgets': ('widgets', 'upload a picture or draw a digit, and see what the network makes of it'),
-    '08_recipes': ('recipes', 'where the time goes: the same accuracy in a fraction of it, and better ones'),
-    '09_robustness': ('robustness', 'noise, tilt, an attack, letters and shoes: where it fails, when not to answer, what "90 % sure" is worth'),
-    '10_cli': ('commands', 'from functions to `mnist_train`, `mnist_test` and their like'),
-    '11_serve': ('serve', 'an API that answers strangers, and a page where anyone can draw'),
+    '08_inference': ('inference', 'your own handwriting: from any picture to the 28 × 28 that the network knows'),
+    '09_widgets': ('widgets', 'upload a picture or draw a digit, and see what the network makes of it'),
+    '11_recipes': ('recipes', 'where the time goes: the same accuracy in a fraction of it, and better ones'),
+    '12_robustness': ('robustness', 'noise, tilt, an attack, letters and shoes: where it fails, when not to answer, what "90 % sure" is worth'),
+    '13_cli': ('commands', 'from functions to `mnist_train`, `mnist_test` and their like'),
+    '14_serve': ('serve', 'an API that answers strangers, and a page where anyone can draw'),
 }
 
 def course_map(

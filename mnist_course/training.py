@@ -45,9 +45,9 @@ class Recipe:
     stroke:float = 0 # strokes up to so many pixels wider or narrower on either side, 0…1
     bend:float = 0 # elastic: each part moves in its own way, by so many pixels (standard deviation)
     schedule:str = 'constant' # of the learning rate: 'constant', or 'one-cycle' with its peak at `lr`
-    smoothing:float = 0 # share of each label that is spread over all ten answers (08)
-    passes:int = 1 # how often an epoch shows each picture; the members of an ensemble share them (08)
-    bfloat16:bool = False # compute with shorter numbers, where the processor has instructions for them (08)
+    smoothing:float = 0 # share of each label that is spread over all ten answers (11)
+    passes:int = 1 # how often an epoch shows each picture; the members of an ensemble share them (11)
+    bfloat16:bool = False # compute with shorter numbers, where the processor has instructions for them (11)
 
     def __post_init__(self):
         def need(ok, what, value):

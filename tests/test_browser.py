@@ -129,7 +129,7 @@ def test_02_model_has_a_slider_that_redraws_its_figure(page, jupyterlab):
     assert moved.get_attribute('src') != before and figure.count() == 0
 
 
-@pytest.mark.parametrize('name, words', [('05_visualization', ('draw_maps()', 'draw_unit()')), ('09_robustness', ('redraw()',))])
+@pytest.mark.parametrize('name, words', [('05_visualization', ('draw_maps()', 'draw_unit()')), ('12_robustness', ('redraw()',))])
 def test_sliders_redraw_their_figures_after_all_cells_have_run(page, jupyterlab, name, words):
     runs_from_top_to_bottom(page, jupyterlab, name)
     for word in words:
@@ -145,7 +145,7 @@ def test_sliders_redraw_their_figures_after_all_cells_have_run(page, jupyterlab,
 @pytest.fixture
 def widgets(page, jupyterlab):
     "The page of widgets, run, with its first widget on the screen; one cell is brought there by its words."
-    runs_from_top_to_bottom(page, jupyterlab, '07_widgets')
+    runs_from_top_to_bottom(page, jupyterlab, '09_widgets')
     def bring(words: str) -> None:
         page.evaluate("""words => {
             const notebook = window.jupyterapp.shell.currentWidget.content;

@@ -12,7 +12,7 @@ from conftest import ROOT, in_python
 from mnist_course.answers import EXERCISES, QUIZ, exercises_of, progress, quiz_of
 from mnist_course.exercises import Exercise, ____, answered, both, choice, examine, number
 
-PAGES = [f'0{i}_{name}' for i, name in enumerate(('data', 'model', 'training', 'evaluation', 'visualization', 'inference', 'widgets', 'recipes', 'robustness'), 1)]
+PAGES = ['01_data', '02_model', '03_training', '04_evaluation', '05_visualization', '08_inference', '09_widgets', '11_recipes', '12_robustness']
 NAMES = {  # what the solutions of a page may use: the names that stand on it
     '01_data': 'from mnist_course.data import *; train = load_mnist()[0]; (x_train, y_train), (x_valid, y_valid) = split(train); means = mean_digits(x_train, y_train)',
     '02_model': 'from mnist_course.model import *; model = MnistCNN().eval(); spoilt = torch.zeros(784, 784).fill_diagonal_(math.nan).reshape(784, 1, 28, 28)',
@@ -21,14 +21,14 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
                      "on_test = evaluate(load_model(ASSETS/'course_model.pth'), load_mnist()[1])",
     '05_visualization': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.training import load_model; from mnist_course.visualization import *; '
                         "model = load_model(ASSETS/'course_model.pth'); four = split(load_mnist()[0])[1][0][4]",
-    '06_inference': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.inference import *; '
+    '08_inference': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.inference import *; '
                     'from mnist_course.training import load_model; images, labels = split(load_mnist()[0])[1]; '
                     f'files = [f for f in pictures_in({str(ROOT/"test_images")!r}) if label_of(f) is not None]; '
                     'truth = torch.tensor([label_of(f) for f in files]); seen = {"the usual way": torch.stack([usual_way(f) for f in files])}',
-    '07_widgets': 'from base64 import b64encode; from mnist_course.widgets import read_upload',
-    '08_recipes': 'from statistics import mean, stdev; from mnist_course.model import MODELS; from mnist_course.recipes import operations\n'
+    '09_widgets': 'from base64 import b64encode; from mnist_course.widgets import read_upload',
+    '11_recipes': 'from statistics import mean, stdev; from mnist_course.model import MODELS; from mnist_course.recipes import operations\n'
                   'def times_uncertain(a, b): return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5',
-    '09_robustness': 'from mnist_course.data import load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.robustness import doubt_below; '
+    '12_robustness': 'from mnist_course.data import load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.robustness import doubt_below; '
                      'from mnist_course.training import load_model; doubting = load_model(); valid = split(load_mnist()[0])[1]',
 }
 
@@ -122,6 +122,15 @@ def test_what_is_answered_is_remembered_and_survives_a_damaged_file(monkeypatch,
     assert answered() == {'01_data': ['q2', 'a']} and progress().rows()[0] == ('01_data', 2, 6) and '2 of 6' in repr(progress())
     (tmp_path/'progress.json').write_text('{"01_data": [')
     assert answered() == {} and exercises_of('02_model')[1].check(12).state == 'right' and answered() == {'02_model': ['q2']}
+
+
+def test_a_file_that_knows_pages_by_other_numbers_is_read_and_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv('MNIST_COURSE_PROGRESS', str(tmp_path/'progress.json'))
+    old = {'01_data': ['q1'], '06_moved': ['q1', 'a'], '08_moved': ['q2'], '11_moved': []}
+    (tmp_path/'progress.json').write_text(json.dumps(old))
+    done = {page: n for page, n, _ in progress().rows()}
+    assert list(done) == PAGES and done['01_data'] == sum(done.values()) == 1 and 'moved' not in repr(progress()) + progress()._repr_html_()
+    assert exercises_of('02_model')[1].check(12).state == 'right' and answered() == {**old, '02_model': ['q2']}
 
 
 def test_under_test_nothing_is_written(monkeypatch, tmp_path):

@@ -28,6 +28,18 @@ def test_it_runs_in_a_kernel_and_shows_what_may_be_committed(name, course, tmp_p
     assert sorted(p for p in course.rglob('*')) == before, 'it writes files beside the notebook'
 
 
+def test_pages_are_read_first_then_the_folders_that_are_there(monkeypatch, tmp_path):
+    monkeypatch.setattr('notebooks.NBS', tmp_path)
+    def found(): return [p.relative_to(tmp_path).as_posix() for p in notebooks()]
+    for name in ('01_data.ipynb', '12_robustness.ipynb', 'appendix/glossary.ipynb', '.ipynb_checkpoints/01_data.ipynb'):
+        (tmp_path/name).parent.mkdir(exist_ok=True)
+        (tmp_path/name).touch()
+    assert found() == ['01_data.ipynb', '12_robustness.ipynb', 'appendix/glossary.ipynb']
+    (tmp_path/'library').mkdir()
+    (tmp_path/'library'/'tensors.ipynb').touch()
+    assert found() == ['01_data.ipynb', '12_robustness.ipynb', 'library/tensors.ipynb', 'appendix/glossary.ipynb']
+
+
 @pytest.mark.parametrize('name', NOTEBOOKS, ids=lambda p: p.stem)
 def test_its_cells_have_ids_of_their_own(name):
     ids = [c['id'] for c in checks.read(ROOT/'nbs'/name)['cells']]

@@ -15,6 +15,7 @@ import zipfile
 import pytest
 
 from conftest import HEARS_CTRL_C, ROOT
+from notebooks import notebooks
 
 BIN = 'Scripts' if os.name == 'nt' else 'bin'
 LEFT_OUT = shutil.ignore_patterns('.git', '.venv', '__pycache__', '*.egg-info', 'build', 'dist', '.*_cache', 'data', 'html', '.ipynb_checkpoints')
@@ -56,8 +57,8 @@ def output(run, *args) -> str:
 def test_both_archives_hold_the_course_its_data_its_types_and_its_licences(built):
     wheel, source = zipfile.ZipFile(next(built.glob('*.whl'))), tarfile.open(next(built.glob('*.tar.gz')))
     names = wheel.namelist()
-    for name in ('py.typed', 'serve.py', 'assets/mnist/train-images-idx3-ubyte.gz', 'assets/mnist_model.pth', 'assets/draw.html', 'nbs/00_start_here.ipynb',
-                 'nbs/appendix/glossary.ipynb', 'test_images/chalk_2.jpg', 'benchmarks/bench.json'): assert f'mnist_course/{name}' in names
+    for name in ('py.typed', 'serve.py', 'assets/mnist/train-images-idx3-ubyte.gz', 'assets/mnist_model.pth', 'assets/draw.html',
+                 *(p.relative_to(ROOT).as_posix() for p in notebooks()), 'test_images/chalk_2.jpg', 'benchmarks/bench.json'): assert f'mnist_course/{name}' in names
     assert any(n.endswith('licenses/LICENSE') for n in names) and any(n.endswith('mnist/LICENSE.md') for n in names)
     assert not [n for n in names if re.search(r'__pycache__|checkpoints|(^|/)tests/', n)]
     assert any(n.endswith('/nbs/00_start_here.ipynb') for n in source.getnames())

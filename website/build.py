@@ -19,7 +19,7 @@ ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT/'benchmarks')]
 
 from api import index_page, listed, module_page, safe  # noqa: E402
-from notebooks import fill, notebooks  # noqa: E402
+from notebooks import PARTS, fill, notebooks  # noqa: E402
 from npm import fetch  # noqa: E402
 from pages import page  # noqa: E402
 
@@ -47,12 +47,14 @@ def toctree(caption: str, entries: list[str]) -> str:
 
 def front_page(pages: list[dict], home: str, draw: bool) -> str:
     "index.md, its blocks filled."
-    course, appendix = [p for p in pages if '/' not in p['name']], [p for p in pages if '/' in p['name']]
-    there = '<a class="button" href="draw/index.html">Draw a digit, and see what the network reads</a>'
-    values = {'draw': f'\n{there}\n' if draw else '', 'home': f'[the repository]({home})' if home else 'the repository', 'course': rows(course), 'appendix': rows(appendix)}
+    course = [p for p in pages if '/' not in p['name']]
+    parts = {part: there for part in PARTS if (there := [p for p in pages if p['name'].startswith(f'{part}/')])}
+    button = '<a class="button" href="draw/index.html">Draw a digit, and see what the network reads</a>'
+    values = {'draw': f'\n{button}\n' if draw else '', 'home': f'[the repository]({home})' if home else 'the repository', 'course': rows(course),
+              'parts': ''.join(f'\n\n## {part.capitalize()}{rows(there)}' for part, there in parts.items())}
     def entries(some): return [f'{p["title"]} <{p["name"]}>' for p in some]
     return fill((HERE/'index.md').read_text(encoding='utf-8'), values) + toctree('The course', entries(course)) \
-        + toctree('Appendix', entries(appendix)) + toctree('Reference', ['api/index'])
+        + ''.join(toctree(part.capitalize(), entries(there)) for part, there in parts.items()) + toctree('Reference', ['api/index'])
 
 
 def write_api(out: Path, pages: list[dict]) -> None:

@@ -46,10 +46,10 @@ def module_of(nb: dict) -> str:
 
 
 def title_of(nb: dict, number: str) -> str:
-    "What the list of pages calls it: its number, and its title up to the colon; in the appendix, what comes after."
+    "What the list of pages calls it: its number, and its title up to the colon; in a folder, what comes after its name."
     text = plain(source(nb['cells'][0]).splitlines()[0].lstrip('# '))
     if number: return f'{number} {text.split(":")[0]}'
-    text = text.removeprefix('Appendix: ')
+    text = re.sub('^(Library|Appendix): ', '', text)
     return text[0].upper() + text[1:]
 
 
@@ -125,7 +125,7 @@ def page(
     "Write a notebook as a page, its pictures and itself beside it."
     nb = json.loads(path.read_text(encoding='utf-8'))
     inside = path.parent.name != 'nbs'
-    name, up = (f'appendix/{path.stem}', '../') if inside else (path.stem, '')
+    name, up = (f'{path.parent.name}/{path.stem}', '../') if inside else (path.stem, '')
     minutes, replace = reading_minutes(path), picture_file(out/'extra'/'figures', up)
     first, *rest = nb['cells']
     cells = [*page_cells(first, path.parent, home, replace), note('run-it', strip_of(name, minutes, up, home)),

@@ -1,4 +1,4 @@
-// From a drawing to the 28 × 28 that the network knows: crop, box, centre of mass, as in `preprocess` of 06_inference, step by step, for the
+// From a drawing to the 28 × 28 that the network knows: crop, box, centre of mass, as in `preprocess` of 08_inference, step by step, for the
 // simplest of all pictures: dark strokes on white, all of one digit. (A photograph needs far more than this: the library, on a server.)
 //   import {seen} from './digit.js';  seen(context.getImageData(0, 0, 280, 280))   a Uint8Array of 28*28, ink 255 on 0; null for a blank pad
 const THIN = 2.2;  // pixels of 28: thinner strokes are thickened to this
