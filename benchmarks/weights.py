@@ -1,8 +1,9 @@
-"""Train the weights that ship with the package: `python benchmarks/weights.py [course|handwriting]`, a quarter of an hour for both on two cores.
+"""Train the weights that ship with the package: `python benchmarks/weights.py [course|handwriting|finder]`, an hour and a quarter on two cores.
 
 course_model.pth is what `mnist_train` leaves, for the pages that teach with it. mnist_model.pth is what `predict` uses: trained by the recipes
 `HANDWRITING` and `CALM` of 12_robustness, with augmentation, pictures of no digit and one cycle. The temperature and the confidence below which it
-doubts are chosen on validation pictures; the test set is opened once, at the end, and its result kept in the file's header.
+doubts are chosen on validation pictures; the test set is opened once, at the end, and its result kept in the file's header. finder.pth finds digits on pages: it learns from pages that a program draws with training digits, and a training
+that was stopped goes on where it was.
 """
 import argparse
 import os
@@ -53,12 +54,30 @@ def handwriting(path: Path) -> None:
     print(result)
 
 
-FILES = {'course': ('course_model.pth', course), 'handwriting': ('mnist_model.pth', handwriting)}
+STEPS = 18_000  # batches of 16 pages for the finder: about 50 minutes
+
+
+def finder(path: Path) -> None:
+    "The network that finds digits on a page."
+    from mnist_course.data import load_mnist, split
+    from mnist_course.finder_training import mean_iou, save_finder, train_finder
+    from mnist_course.layouts import Writer
+    train, valid = split(load_mnist()[0])
+    writer, others = (Writer(images.numpy(), labels.numpy()) for images, labels in (train, valid))
+    checkpoint = Path(__file__).with_name('finder_checkpoint.pth')
+    model, losses = train_finder(writer, STEPS, seed=3, workers=1, checkpoint=checkpoint, bar=True)
+    result = mean_iou(model, others, 20)
+    save_finder(model, path, steps=STEPS, pages=16*STEPS, seed=3, loss=losses[-1], iou=result)
+    checkpoint.unlink(missing_ok=True)
+    print('IoU on validation pages of ink, cores and other writing:', ', '.join(f'{share:.3f}' for share in result))
+
+
+FILES = {'course': ('course_model.pth', course), 'handwriting': ('mnist_model.pth', handwriting), 'finder': ('finder.pth', finder)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('which', nargs='?', choices=list(FILES), help='both without')
+    parser.add_argument('which', nargs='?', choices=list(FILES), help='all without')
     args = parser.parse_args()
     from mnist_course.data import ASSETS
     for which in [args.which] if args.which else FILES:
