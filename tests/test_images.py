@@ -1,0 +1,148 @@
+"""Opening images: from anywhere, of any kind, and where their pixels lie in the source."""
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import ROOT
+from mnist_course.data import load_mnist
+from mnist_course.images import array_image, open_image
+
+IMAGES = ROOT/'test_images'
+
+
+def saved(image: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope='module')
+def digit() -> np.ndarray:
+    return load_mnist()[0][0][0].numpy()
+
+
+@pytest.mark.parametrize('kind', ['uint8', 'fraction', 'float16', 'bool', 'mask of 0 and 1', 'int64 mask', 'four bits', 'twelve bits', 'sixteen bits',
+                                  'tensor', 'channels first', 'PIL float', 'PIL float mask'])
+def test_values_of_any_range_are_brought_to_0_to_255(kind, digit):
+    rounded = {'bool': 255*(digit > 127), 'mask of 0 and 1': 255*(digit > 127), 'int64 mask': 255*(digit > 127), 'PIL float mask': 255*(digit > 127),
+               'four bits': (digit//16)*(255/16)}
+    source = {'uint8': digit, 'fraction': digit/255, 'float16': (digit/255).astype(np.float16), 'bool': digit > 127,
+              'mask of 0 and 1': (digit > 127).astype(np.uint8), 'int64 mask': (digit > 127).astype(np.int64), 'four bits': digit//16,
+              'twelve bits': digit.astype(np.uint16)*16, 'sixteen bits': digit.astype(np.uint16)*257, 'tensor': torch.tensor(digit),
+              'channels first': torch.tensor(digit)[None].expand(3, -1, -1), 'PIL float': Image.fromarray((digit/255).astype(np.float32)),
+              'PIL float mask': Image.fromarray((digit > 127).astype(np.float32))}[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        rgb = open_image(source).rgb
+    assert rgb.shape == (28, 28, 3) and np.abs(rgb[..., 0] - rounded.get(kind, digit)).max() <= 2
+
+
+@pytest.mark.parametrize('turn', range(1, 9))
+def test_a_place_is_told_in_pixels_of_the_source_as_a_viewer_shows_it(turn):
+    upright = np.full((120, 200, 3), 255, np.uint8)
+    upright[30:50, 140:180] = 0  # a dark rectangle: x 140, y 30, 40 × 20
+    back = {1: [], 2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}[turn]
+    stored = Image.fromarray(upright)
+    for t in back: stored = stored.transpose(Image.Transpose(t))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    image = open_image(saved(stored, 'PNG', exif=exif))
+    assert image.size == (200, 120) and where_dark(image) == (140, 30, 40, 20)
+
+
+def where_dark(image) -> tuple[int, int, int, int]:
+    "The box of dark pixels, in the source."
+    rows, columns = np.nonzero(image.rgb.mean(-1) < 128)
+    x, y = columns.min(), rows.min()
+    return image.in_source((x, y, columns.max() + 1 - x, rows.max() + 1 - y))
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'an array', 'a PIL image'])
+def test_a_large_image_is_shrunk_and_still_knows_where_it_was(kind):
+    large = np.full((3_000, 4_000), 255, np.uint8)
+    large[1_200:1_600, 2_400:3_000] = 0
+    source = {'PNG': lambda: saved(Image.fromarray(large), 'PNG'), 'JPEG': lambda: saved(Image.fromarray(large), 'JPEG'), 'an array': lambda: large,
+              'a PIL image': lambda: Image.fromarray(large)}[kind]()
+    image = open_image(source)
+    assert max(image.size) <= 2_560
+    assert np.abs(np.array(where_dark(image)) - (2_400, 1_200, 600, 400)).max() <= 4
+
+
+def test_what_was_cut_off_and_resized_is_counted_in():
+    page = np.full((300, 400, 3), 255, np.uint8)
+    page[100:140, 200:260] = 0
+    part = open_image(page).crop((150, 50, 200, 150)).resized(400)
+    assert max(part.size) == 400 and np.abs(np.array(where_dark(part)) - (200, 100, 60, 40)).max() <= 1
+    pasted = np.zeros((500, 600, 4), np.uint8)  # a photo pasted on nothing is cut out
+    pasted[150:450, 150:550, :3], pasted[150:450, 150:550, 3] = page, 255
+    assert np.abs(np.array(where_dark(open_image(Image.fromarray(pasted)))) - (350, 250, 60, 40)).max() <= 1
+
+
+def test_ink_on_nothing_stays_visible():
+    for ink, paper in ((0, 255), (255, 0)):
+        rgba = np.zeros((60, 60, 4), np.uint8)
+        rgba[20:40, 28:32] = (ink, ink, ink, 255)
+        rgb = open_image(Image.fromarray(rgba)).rgb
+        assert rgb[30, 30, 0] == ink and rgb[5, 5, 0] == paper
+
+
+@pytest.mark.parametrize('kind, words', [('TIFF', 'a file of 3 pages'), ('GIF', 'an animation'), ('WEBP', 'an animation')])
+def test_what_is_left_out_of_a_file_is_said(kind, words):
+    frames = [Image.new('L', (40, 40), v) for v in (0, 90, 200)]
+    image = open_image(saved(frames[0], kind, save_all=True, append_images=frames[1:]))
+    assert image.remark and image.remark.startswith(words) and 'first' in image.remark and image.rgb.mean() < 10
+    assert open_image(saved(frames[0], kind)).remark is None
+
+
+@pytest.mark.parametrize('mode', ['L', '1', 'P', 'RGBA', 'LA', 'La', 'CMYK', 'I', 'F', 'HSV', 'YCbCr'])
+def test_every_mode_of_pillow_is_read(mode):
+    image = Image.open(IMAGES/'my_digit_7.png').convert('L')
+    other = image.convert('LA').convert('La') if mode == 'La' else image.convert('RGB').convert(mode) if mode in ('HSV', 'YCbCr', 'CMYK') else image.convert(mode)
+    assert np.abs(open_image(other).rgb.mean(-1) - np.asarray(image)).mean() < (12 if mode != '1' else 40)  # black and white is dithered
+
+
+BAD = {
+    'missing': (IMAGES/'my_digt_7.png', FileNotFoundError, 'did you mean my_digit_7.png'),
+    'a folder': (IMAGES, IsADirectoryError, 'is a folder'),
+    'empty': (b'', ValueError, 'is empty'),
+    'words': (b'milk, eggs, bread', ValueError, 'not an image'),
+    'cut short': ((IMAGES/'my_digit_7.png').read_bytes()[:500], ValueError, 'damaged'),
+    'an SVG': (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', ValueError, 'SVG'),
+    'a HEIC': (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', ValueError, 'HEIC'),
+    'an AVIF': (b'\0\0\0\x18ftypavif\0\0\0\0mif1avif', ValueError, 'AVIF'),
+    'a postscript file': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n', ValueError, 'not an image'),
+    'a bomb': (saved(Image.new('1', (30_000, 30_000)), 'PNG'), ValueError, 'too large'),
+    'a text file object': (io.StringIO('milk'), ValueError, 'not str'),
+    '1 by 1': (np.zeros((1, 1), np.uint8), ValueError, '1 × 1'),
+    'a line': (np.zeros((20_000, 5), np.uint8), ValueError, '5 ×|× '),
+    'NaN': (np.full((28, 28), np.nan), ValueError, 'NaN'),
+    'negative': (torch.full((28, 28), -.4), ValueError, '-0.4'),
+    'a batch': (torch.zeros(64, 1, 28, 28), ValueError, 'shape'),
+    'nothing in it': (np.zeros((0, 28)), ValueError, 'shape'),
+    'text in an array': (np.array([['a', 'b']]), ValueError, 'numbers'),
+    'no source': (None, ValueError, 'NoneType'),
+}
+
+
+@pytest.mark.parametrize('what', BAD)
+def test_bad_input_is_one_sentence(what):
+    source, kind, words = BAD[what]
+    with pytest.raises(kind, match=words) as e: open_image(source)
+    assert '\n' not in str(e.value)
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch):
+    bomb = saved(Image.new('1', (30_000, 30_000)), 'PNG')
+    monkeypatch.setattr('PIL.ImageFile.ImageFile.load', lambda self: pytest.fail('it was decoded'))
+    with pytest.raises(ValueError, match='too large'): open_image(bomb)
+
+
+def test_an_array_is_not_changed(digit):
+    before = digit.copy()
+    array_image(digit)
+    open_image(digit)
+    assert np.array_equal(before, digit)
