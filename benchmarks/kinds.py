@@ -43,7 +43,7 @@ def judge(page: Page, rows: list) -> Reading:
             wrong += 1
             found = next((p for p in left if near(p.box, box)), None)
         if found is not None:
-            left.remove(found)
+            left = [p for p in left if p is not found]
     wrong += len(left)
     flagged = any(p.warning for p in read) or not read
     return Reading(wrong == 0, flagged, len(written), wrong)
