@@ -9,7 +9,7 @@ __all__ = ['Box', 'Region', 'WORK', 'LARGEST', 'FORMATS', 'SourceImage', 'file_c
 import os
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from io import BytesIO
+from io import BytesIO, TextIOBase
 from pathlib import Path
 
 import cv2
@@ -27,7 +27,7 @@ LARGEST = 89_000_000 # pixels: a file with more is refused before it is decoded;
 FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'DIB', 'WEBP', 'TIFF') # and no other: Pillow runs programs for some of those
 
 # %% ../nbs/library/images.ipynb #3bfeb6d7
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SourceImage:
     "Pixels, and where they lie in the image that they come from."
     rgb:np.ndarray # (H,W,3) float32, 0…255
@@ -56,7 +56,8 @@ class SourceImage:
     )->'SourceImage':
         "A part of it."
         x, y, w, h = region
-        left, top = max(0, int(x)), max(0, int(y))
+        width, height = self.size
+        left, top = min(max(0, int(x)), width - 1), min(max(0, int(y)), height - 1)
         rgb = self.rgb[top:max(top + 1, round(y + h)), left:max(left + 1, round(x + w))]
         corner = self.corner[0] + left/self.scale[0], self.corner[1] + top/self.scale[1]
         return replace(self, rgb=rgb, corner=corner)
@@ -140,8 +141,8 @@ def decode(
         with Image.open(BytesIO(raw), formats=FORMATS) as file:
             if file.width*file.height > LARGEST:
                 raise TooLarge(name)
-            upright = file.getexif().get(0x112, 1) < 5
-            size = file.size if upright else file.size[::-1]
+            on_its_side = file.getexif().get(0x112) in (5, 6, 7, 8)
+            size = file.size[::-1] if on_its_side else file.size
             remark = only_the_first(file)
             file.draft(None, (WORK, WORK))  # a large JPEG is decoded at a fraction of its size
             file.load()
@@ -160,20 +161,24 @@ def decode(
 def full_scale(
     values:np.ndarray, # of an image
 )->float: # the value that means white
-    "What the values of an array count up to: 1, 255 or 65,535."
-    top = values.max()
-    if values.dtype.kind == 'b' or top <= 1:
+    "What the values of an array count up to: 1, 16, 255, 4,095 or 65,535."
+    top = float(values.max())
+    if top <= 1:
         return 1.
-    if values.dtype.kind != 'f' and top <= 16:  # four bits, as scikit-learn's digits have them
+    whole = values.dtype.kind != 'f' or bool((values == values.round()).all())
+    if whole and top <= 16:  # four bits, as scikit-learn's digits have them
         return 16.
-    return 255. if top <= 255 else 4095. if top <= 4095 and values.dtype.kind != 'f' else 65_535.
+    return 255. if top <= 255 else 4095. if whole and top <= 4095 else max(65_535., top)
 
 # %% ../nbs/library/images.ipynb #cb156a87
 def array_image(
     values, # numpy array or tensor: (H,W), (H,W,1), (H,W,3), (H,W,4), or channels first
 )->Image.Image:
     "An array as an image. Raises ValueError for shapes and values that no image has."
-    a = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+    a = np.asarray(values)
     if a.dtype.kind not in 'buif':
         raise ValueError(f'an image holds numbers, not {a.dtype}')
     if a.ndim == 3 and a.shape[-1] not in (1, 3, 4) and a.shape[0] in (1, 3, 4):
@@ -215,9 +220,7 @@ def colors(
     "The colors of an image as plain numbers, however its file keeps them."
     if image.mode in ('I', 'F') or image.mode.startswith('I;'):
         deep = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0).clip(0)
-        top = deep.max(initial=0)
-        scale = 1 if image.mode == 'F' and top <= 1 else 255 if top <= 255 else top
-        image = Image.fromarray((deep*(255/scale)).astype(np.uint8))
+        image = Image.fromarray((deep*(255/full_scale(deep))).round().clip(0, 255).astype(np.uint8))
     if image.mode == 'La':
         image = image.convert('LA')
     if image.mode in ('RGBA', 'LA', 'PA', 'RGBa') or 'transparency' in image.info:
@@ -228,7 +231,9 @@ def colors(
 def all_bytes(
     file, # a file object, wherever it has been read or written to
 )->bytes:
-    "What is in an open file, from its start."
+    "What is in an open file, from its start. Raises ValueError for one that was opened as text."
+    if isinstance(file, TextIOBase):
+        raise ValueError('this file was opened as text: open it with the mode "rb"')
     if hasattr(file, 'seekable') and file.seekable():
         file.seek(0)
     return file.read()

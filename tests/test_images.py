@@ -26,15 +26,18 @@ def digit() -> np.ndarray:
 
 
 @pytest.mark.parametrize('kind', ['uint8', 'fraction', 'float16', 'bool', 'mask of 0 and 1', 'int64 mask', 'four bits', 'twelve bits', 'sixteen bits',
-                                  'tensor', 'channels first', 'PIL float', 'PIL float mask'])
+                                  'tensor', 'channels first', 'PIL float', 'PIL float mask',
+                                  'four bits as floats', 'PIL I mask', 'PIL I;16 mask', 'bfloat16'])
 def test_values_of_any_range_are_brought_to_0_to_255(kind, digit):
-    rounded = {'bool': 255*(digit > 127), 'mask of 0 and 1': 255*(digit > 127), 'int64 mask': 255*(digit > 127), 'PIL float mask': 255*(digit > 127),
-               'four bits': (digit//16)*(255/16)}
+    masks = ('bool', 'mask of 0 and 1', 'int64 mask', 'PIL float mask', 'PIL I mask', 'PIL I;16 mask')
+    rounded = dict.fromkeys(masks, 255*(digit > 127)) | dict.fromkeys(('four bits', 'four bits as floats'), (digit//16)*(255/16))
     source = {'uint8': digit, 'fraction': digit/255, 'float16': (digit/255).astype(np.float16), 'bool': digit > 127,
               'mask of 0 and 1': (digit > 127).astype(np.uint8), 'int64 mask': (digit > 127).astype(np.int64), 'four bits': digit//16,
               'twelve bits': digit.astype(np.uint16)*16, 'sixteen bits': digit.astype(np.uint16)*257, 'tensor': torch.tensor(digit),
               'channels first': torch.tensor(digit)[None].expand(3, -1, -1), 'PIL float': Image.fromarray((digit/255).astype(np.float32)),
-              'PIL float mask': Image.fromarray((digit > 127).astype(np.float32))}[kind]
+              'PIL float mask': Image.fromarray((digit > 127).astype(np.float32)),
+              'four bits as floats': (digit//16).astype(float), 'PIL I mask': Image.fromarray((digit > 127).astype(np.int32)),
+              'PIL I;16 mask': Image.fromarray((digit > 127).astype(np.uint16)), 'bfloat16': torch.tensor(digit/255).bfloat16()}[kind]
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         rgb = open_image(source).rgb
@@ -116,7 +119,7 @@ BAD = {
     'an AVIF': (b'\0\0\0\x18ftypavif\0\0\0\0mif1avif', ValueError, 'AVIF'),
     'a postscript file': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n', ValueError, 'not an image'),
     'a bomb': (saved(Image.new('1', (30_000, 30_000)), 'PNG'), ValueError, 'too large'),
-    'a text file object': (io.StringIO('milk'), ValueError, 'not str'),
+    'a text file object': (io.StringIO('milk'), ValueError, 'opened as text'),
     '1 by 1': (np.zeros((1, 1), np.uint8), ValueError, '1 × 1'),
     'a line': (np.zeros((20_000, 5), np.uint8), ValueError, '5 ×|× '),
     'NaN': (np.full((28, 28), np.nan), ValueError, 'NaN'),
@@ -146,3 +149,21 @@ def test_an_array_is_not_changed(digit):
     array_image(digit)
     open_image(digit)
     assert np.array_equal(before, digit)
+
+
+def test_an_orientation_that_does_not_exist_turns_nothing():
+    image, exif = Image.new('L', (40, 20), 255), Image.Exif()
+    exif[0x112] = 99
+    opened = open_image(saved(image, 'JPEG', exif=exif))
+    assert opened.size == (40, 20) and opened.in_source((2, 3, 4, 5)) == (2, 3, 4, 5)
+
+
+def test_a_file_that_was_opened_as_text_is_refused_with_a_way_out(tmp_path):
+    (tmp_path/'digit.png').write_bytes(saved(Image.new('L', (40, 40)), 'PNG'))
+    with open(tmp_path/'digit.png', encoding='latin-1') as file, pytest.raises(ValueError, match='"rb"'): open_image(file)
+
+
+def test_a_crop_beyond_the_edge_has_at_least_one_pixel_and_images_can_be_compared(digit):
+    image = open_image(digit)
+    assert image.crop((100, 100, 5, 5)).size == (1, 1) and image.crop((20, -5, 50, 15)).size == (8, 10)
+    assert (image == image) is True and (image == open_image(digit)) is False
