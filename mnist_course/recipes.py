@@ -173,16 +173,21 @@ class FromPixels(nn.Module):
         return self.model(normalize(images)).softmax(1)
 
 def write_onnx(
-    whole:nn.Module, # images (N,28,28) uint8 -> a tensor, or a tuple of them
+    whole:nn.Module, # images -> a tensor, or a tuple of them
     path:str|os.PathLike, # an .onnx file
     outputs:list[str], # their names
+    *,
+    example:Tensor|None=None, # images that it takes; None: (2,28,28) uint8
+    free:dict[int, str]|None=None, # axes that may have any length, and their names; None: the first
 )->Path: # the path
     "Write a network that takes pixels for other programs. Raises ValueError without the onnx packages."
     need('export', 'onnx', 'onnxscript')
-    whole, pictures = copy.deepcopy(whole).cpu().eval(), torch.zeros(2, 28, 28, dtype=torch.uint8)
+    whole = copy.deepcopy(whole).cpu().eval()
+    example = torch.zeros(2, 28, 28, dtype=torch.uint8) if example is None else example
+    shapes = {axis: torch.export.Dim(name) for axis, name in (free or {0: 'pictures'}).items()}
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()), atomic_path(path) as p:
-        torch.onnx.export(whole, (pictures,), p, input_names=['images'], output_names=outputs,
-                          dynamic_shapes=({0: torch.export.Dim('pictures')},), dynamo=True, external_data=False)
+        torch.onnx.export(whole, (example,), p, input_names=['images'], output_names=outputs,
+                          dynamic_shapes=(shapes,), dynamo=True, external_data=False)
     return Path(path)
 
 def export_onnx(
