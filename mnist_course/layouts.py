@@ -25,7 +25,8 @@ class Page:
     rgb:np.ndarray # (H,W,3) float32, 0…255
     owner:np.ndarray # (H,W) int16: the number of the digit whose ink is here, from 1; 0 for none; `OTHER`
     ink:np.ndarray # (H,W) float32, 0…1: strokes of digits
-    other:np.ndarray # (H,W) float32, 0…1: strokes by the same pen that are not digits
+    other:np.ndarray # (H,W) float32, 0…1: writing by the same pen that is not a digit
+    drawn:np.ndarray # (H,W) float32, 0…1: circles, frames and lines by the same pen; they have no label
     lines:np.ndarray # (H,W) float32, 0…1: printed lines and words
     pen:float # width of a stroke, in digit heights
     hand:Hand
@@ -45,6 +46,19 @@ class Page:
         "The longer side of the smallest digit; 40 where there is none."
         return min((max(w, h) for _, _, w, h in self.boxes() if w), default=40)
 
+    def forget(self,
+        hidden:np.ndarray, # (H,W) booleans: what can no longer be seen
+        least:float, # fraction of a digit: one of which less is left no longer counts
+    )->None:
+        "Take back the labels of what can no longer be seen."
+        if not hidden.any():
+            return
+        for number in range(1, len(self.labels) + 1):
+            ink = self.owner == number
+            if ink.any() and hidden[ink].mean() > 1 - least:
+                self.owner[ink] = 0
+        self.owner[hidden] = 0
+
 # %% ../nbs/library/layouts.ipynb #954aa528
 class Writer:
     "Writes digits, from the images of MNIST and from templates."
@@ -60,7 +74,7 @@ class Writer:
         height:float, # pixels
     )->tuple[np.ndarray, int]: # ink (h,w) float32; its label
         "A random digit; a 1 comes more often, since it is so easily taken for a line."
-        digit = 1 if rng.random() < .08 else int(rng.integers(10))
+        digit = 1 if rng.random() < .12 else int(rng.integers(10))
         pen = max(page.pen*height, 1.1)
         return write_digit(rng, digit, self.images[digit], page.hand, height, pen), digit
 
@@ -120,7 +134,11 @@ def one_digit(rng:np.random.Generator, page:Page, writer:Writer)->None:
     "A single digit, anywhere, of any size."
     h, w = page.shape
     share = rng.uniform(.3, .98) if rng.random() < .75 else rng.uniform(.1, .4)
-    ink, label = writer.write(rng, page, min(h, w)*share)
+    height = min(h, w)*share
+    ink, label = writer.write(rng, page, height)
+    while ink.shape[0] > h or ink.shape[1] > w:
+        height *= .8
+        ink, label = writer.write(rng, page, height)
     room = np.array([max(w - ink.shape[1], 0), max(h - ink.shape[0], 0)])
     near_the_middle = room/2 + rng.normal(0, .08, 2)*(w, h)
     x, y = near_the_middle if rng.random() < .5 else rng.uniform(-.02, 1.02, 2)*room
@@ -250,7 +268,7 @@ def surrounded(
     points = ring(rng, box, power)
     if power > 4 and rng.random() < .6:  # a ruler was used
         points = np.array([[x, y], [x + ring_w, y], [x + ring_w, y + ring_h], [x, y + ring_h], [x, y]])
-    layer = page.lines if rng.random() < .4 else page.other
+    layer = page.lines if rng.random() < .4 else page.drawn
     draw_line(layer, points, height*rng.uniform(.02, .1) if rng.random() < .5 else page.pen*height)
 
 # %% ../nbs/library/layouts.ipynb #090889ea

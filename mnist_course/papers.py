@@ -126,7 +126,7 @@ def reflection(
 def desk(
     rng:np.random.Generator,
     rgb:np.ndarray, # (H,W,3) float32
-)->np.ndarray: # (H,W,3)
+)->tuple[np.ndarray, np.ndarray]: # (H,W,3); (H,W) booleans: what can no longer be seen
     "The table beyond the sheet, on one side or on several."
     h, w = rgb.shape[:2]
     y, x = np.ogrid[0:h, 0:w]
@@ -140,26 +140,27 @@ def desk(
         beyond = np.maximum(beyond, np.clip(distance + .5, 0, 1))
     streaks = rng.normal(0, rng.uniform(0, 25), (h, 1, 1))
     wood = np.clip(rng.uniform(10, 255, 3) + streaks, 0, 255).astype(np.float32)
-    return rgb*(1 - beyond[..., None]) + beyond[..., None]*wood
+    return rgb*(1 - beyond[..., None]) + beyond[..., None]*wood, beyond > .5
 
 # %% ../nbs/library/papers.ipynb #8cb7c749
 def pasted(
     rng:np.random.Generator,
     rgb:np.ndarray, # (H,W,3) float32
-)->np.ndarray: # (H,W,3)
+)->tuple[np.ndarray, np.ndarray]: # (H,W,3); (H,W) booleans: what can no longer be seen
     "A cut-out pasted on an even background, with straight edges around it."
     h, w = rgb.shape[:2]
     left, right = (rng.uniform(.02, .22, 2)*w).astype(int)
     top, bottom = (rng.uniform(.02, .22, 2)*h).astype(int)
     whole = np.full_like(rgb, rng.choice([255, 255, 0, rng.uniform(0, 255)]))
-    whole[top:h - bottom, left:w - right] = rgb[top:h - bottom, left:w - right]
-    return whole
+    hidden = np.ones((h, w), bool)
+    hidden[top:h - bottom, left:w - right] = False
+    return np.where(hidden[..., None], whole, rgb), hidden
 
 # %% ../nbs/library/papers.ipynb #df70299c
 def thumb(
     rng:np.random.Generator,
     rgb:np.ndarray, # (H,W,3) float32
-)->np.ndarray: # (H,W,3)
+)->tuple[np.ndarray, np.ndarray]: # (H,W,3); (H,W) booleans: what can no longer be seen
     "A finger at the edge of the photo."
     h, w = rgb.shape[:2]
     y, x = np.ogrid[0:h, 0:w]
@@ -168,25 +169,26 @@ def thumb(
     inside = ((x - cx)/across)**2 + ((y - cy)/down)**2
     alpha = np.clip((1 - inside)*log_uniform(rng, 1, 12), 0, 1)[..., None].astype(np.float32)
     skin = (np.array([200, 150, 120])*rng.uniform(.2, 1.1) + rng.normal(0, 15, 3)).clip(0, 255)
-    return rgb*(1 - alpha) + alpha*skin.astype(np.float32)
+    return rgb*(1 - alpha) + alpha*skin.astype(np.float32), alpha[..., 0] > .5
 
 # %% ../nbs/library/papers.ipynb #cb795809
 def app_bars(
     rng:np.random.Generator,
     rgb:np.ndarray, # (H,W,3) float32
-)->np.ndarray: # (H,W,3)
+)->tuple[np.ndarray, np.ndarray]: # (H,W,3); (H,W) booleans: what can no longer be seen
     "The bars of an app above and below, as on a screenshot."
     h, w = rgb.shape[:2]
-    rgb = rgb.copy()
+    rgb, hidden = rgb.copy(), np.zeros((h, w), bool)
     tall = max(2, int(rng.uniform(.04, .14)*h))
     for top in (0, h - tall):
         if rng.random() < .3:
             continue
         rgb[top:top + tall] = rng.uniform(0, 255, 3)
+        hidden[top:top + tall] = True
         for x in np.arange(rng.uniform(.03, .1)*w, w, rng.uniform(.08, .3)*w):
             color = rng.uniform(0, 255, 3).tolist()
             cv2.circle(rgb, (int(x), top + tall//2), max(1, tall//4), color, -1, cv2.LINE_AA)
-    return rgb
+    return rgb, hidden
 
 # %% ../nbs/library/papers.ipynb #a77a2f25
 def exposure(

@@ -101,7 +101,7 @@ def template_strokes(
 )->list[np.ndarray]: # strokes, each (n,2), in a box of about 1 × 1
     "A digit written in one of its ways: round or angular, its strokes not quite where they should be."
     way = way or WAYS[digit][rng.integers(len(WAYS[digit]))]
-    rounds = int(rng.integers(0, 4))
+    rounds = int(rng.integers(0, 2 if digit == 1 else 4))  # a 1 with a round flag might be a 7
     wobble = rng.choice([0, .015, .03])
     strokes = []
     for points in TEMPLATES[digit, way]:

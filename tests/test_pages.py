@@ -5,7 +5,7 @@ import pytest
 
 from kinds import writer
 from mnist_course.layouts import LAYOUTS, OTHER
-from mnist_course.pages import CAUSES, core_map, make_page, targets
+from mnist_course.pages import CAUSES, COVERS, FAINTEST, core_map, forget_the_invisible, make_page, targets, visibility
 from mnist_course.pens import PENS, TEMPLATES, WAYS, draw, mnist_strokes, skeleton, template_strokes
 
 
@@ -94,3 +94,29 @@ def test_strokes_of_mnist_lie_on_its_ink():
         rows, columns = np.nonzero(image > 100)
         tall, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
         assert abs(redrawn.shape[0]/redrawn.shape[1] - tall/wide) < .4*tall/wide + .3
+
+
+@pytest.mark.parametrize('cause', COVERS)
+def test_what_is_covered_has_no_label(cause):
+    lost = 0
+    for seed in range(12):
+        page, plain = page_of(seed, layout='sums', causes={cause}), page_of(seed, layout='sums', causes=set())
+        covered = np.abs(page.rgb - plain.rgb).max(-1) > 40
+        assert (page.owner[covered] > 0).sum() <= .02*max((plain.owner > 0).sum(), 1)  # soft edges
+        for number in range(1, len(page.labels) + 1):
+            whole, left = (plain.owner == number).sum(), (page.owner == number).sum()
+            assert left == 0 or left > .7*whole
+            lost += left < whole
+    assert lost
+
+
+def test_a_digit_that_nobody_can_see_has_no_label():
+    page = page_of(3, layout='rows', causes={'screen', 'plain'})
+    numbers = [k for k, box in enumerate(page.boxes(), 1) if box[2]]
+    strong = [visibility(page, k, page.boxes()[k-1]) for k in numbers]
+    paper = np.median(page.rgb[page.owner == 0], axis=0)
+    page.rgb = page.rgb*.02 + paper*.98 + np.random.default_rng(0).normal(0, 9, page.rgb.shape)
+    weak = [visibility(page, k, page.boxes()[k-1]) for k in numbers]
+    assert numbers and min(strong) > 10 and max(weak) < FAINTEST
+    forget_the_invisible(page)
+    assert not (page.owner > 0).any()
