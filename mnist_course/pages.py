@@ -170,7 +170,9 @@ def blend(
     color:np.ndarray, # (3,)
 )->np.ndarray: # (H,W,3) float32
     "Lay a color on a page."
-    return (rgb + alpha[..., None]*(color - rgb)).astype(np.float32)
+    if not alpha.any():
+        return rgb
+    return rgb + alpha[..., None].astype(np.float32)*(color.astype(np.float32) - rgb)
 
 # %% ../nbs/library/pages.ipynb #3dbd6501
 def inked(
@@ -179,7 +181,7 @@ def inked(
     pen:str, # a name in `PENS`
 )->None:
     "Print the lines of a page, then write its digits."
-    ground = page.rgb.mean((0, 1))
+    ground = np.array(cv2.mean(page.rgb)[:3])
     dark = bool(ground.mean() > rng.uniform(60, 150))
     gray_lines = rng.random() < .7 and dark
     paler = ground*rng.uniform(.25, .93) + rng.normal(0, 12, 3)

@@ -196,6 +196,15 @@ def draw_hand(
                 templates=rng.choice([.15, .4, .9]), prints=float(rng.random() < .06))
 
 # %% ../nbs/library/pens.ipynb #d135167b
+def parted(
+    points:np.ndarray, # (n,2)
+    lengths:list[int], # they sum to n
+)->list[np.ndarray]:
+    "Points as strokes again; np.split takes long where there are many."
+    if len(set(lengths)) == 1:
+        return list(points.reshape(len(lengths), -1, 2))
+    return np.split(points, np.cumsum(lengths)[:-1])
+
 def bent(
     rng:np.random.Generator,
     strokes:list[np.ndarray],
@@ -216,7 +225,7 @@ def bent(
             weight = np.where(i, part[:, 0], 1 - part[:, 0])*np.where(j, part[:, 1], 1 - part[:, 1])
             shift = shift + weight[:, None]*moves[cell[:, 0] + i, cell[:, 1] + j]
     points = (points + shift - .5)@form
-    return np.split(points, np.cumsum(lengths)[:-1])
+    return parted(points, lengths)
 
 # %% ../nbs/library/pens.ipynb #a27bad9b
 def cut(
@@ -237,11 +246,11 @@ def draw(
     "Draw strokes with a round pen, smooth at any width."
     finer = int(np.clip(np.ceil(5/pen), 1, 5))
     scale, margin = height*finer, pen*finer/2 + 2*finer
-    low = np.min([s.min(0) for s in strokes], axis=0)*scale - margin
-    high = np.max([s.max(0) for s in strokes], axis=0)*scale + margin
+    points = np.concatenate(strokes)
+    low, high = points.min(0)*scale - margin, points.max(0)*scale + margin
     w, h = (np.ceil((high - low)/finer).astype(int)*finer).tolist()
     ink = np.zeros((h, w), np.uint8)
-    lines = [np.round((s*scale - low)*16).astype(np.int32) for s in strokes]
+    lines = parted(np.round((points*scale - low)*16).astype(np.int32), [len(s) for s in strokes])
     if pressure is None:
         cv2.polylines(ink, lines, False, 255, max(1, round(pen*finer)), cv2.LINE_AA, 4)
     else:
