@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FIRST_LOOK', 'SECOND_LOOK', 'LARGEST_ZOOM', 'SHORTEST', 'SMALL', 'GOOD', 'CLOSE_UP', 'ROOM', 'MOST', 'CROWDED',
-           'SAME', 'TooManyDigits', 'Look', 'look', 'locate', 'close_up', 'own_ink', 'shared', 'FoundDigit', 'cut_out']
+           'SAME', 'TooManyDigits', 'Look', 'look', 'locate', 'close_up', 'in_close_up', 'distance', 'same_digit',
+           'own_ink', 'shared', 'FoundDigit', 'cut_out']
 
 # %% ../nbs/library/locate.ipynb #fde87528
 import math
@@ -98,19 +99,44 @@ def close_up(
     return cv2.resize(part, (CLOSE_UP, CLOSE_UP), interpolation=way), (left, top, side)
 
 # %% ../nbs/library/locate.ipynb #08de4151
+def in_close_up(
+    core:Core, # in pixels of the image
+    left:int, # of the close-up, in pixels of the image
+    top:int,
+    side:int,
+)->Core: # in pixels of the close-up
+    "Where a core of the image lies in a close-up."
+    zoom = CLOSE_UP/side
+    return Core((core.x - left)*zoom, (core.y - top)*zoom, core.w*zoom, core.h*zoom, core.confidence)
+
+def distance(
+    core:Core,
+    x, # of a place, or of many
+    y,
+): # of each place from the middle of the core; 0.5 is the edge of its digit
+    "How far places are from a core, in the size of its digit."
+    return np.hypot((x - core.x)/core.w, (y - core.y)/core.h)
+
+def same_digit(a:Core, b:Core)->bool:
+    "Does the middle of one lie in the digit of the other?"
+    return min(distance(a, b.x, b.y), distance(b, a.x, a.y)) < .5
+
 def own_ink(
     ink:np.ndarray, # (64,64), 0…1
     core:np.ndarray, # (64,64), 0…1
-)->tuple[np.ndarray, float]: # the ink of the digit in the middle, (64,64); the finder's confidence
+    own:Core, # as the whole image showed it; in pixels of the close-up
+    others:list[Core], # the same for the other digits of the image
+)->tuple[np.ndarray, float]: # the ink of the digit itself, (64,64); the finder's confidence
     "Each pixel of ink belongs to the digit that is nearest, measured in the digit's own size."
-    side = CLOSE_UP
-    cores = find_cores(core, smallest=10)
-    if not cores:
-        return np.zeros_like(ink), 0.
-    middle = min(range(len(cores)), key=lambda i: math.hypot(cores[i].x - side/2, cores[i].y - side/2))
-    y, x = np.mgrid[1:side:2, 1:side:2]
-    distances = [((x - c.x)/c.w)**2 + ((y - c.y)/c.h)**2 for c in cores]
-    return np.where(np.argmin(distances, axis=0) == middle, ink, 0), cores[middle].confidence
+    seen = find_cores(core, smallest=10)
+    mine = [c for c in seen if same_digit(c, own)]
+    foreign = [c for c in seen if c not in mine]
+    foreign += [c for c in others if not any(same_digit(c, s) for s in seen)]
+    mine = mine or [own]
+    y, x = np.mgrid[1:CLOSE_UP:2, 1:CLOSE_UP:2]
+    nearest = [np.min([distance(c, x, y) for c in part], axis=0) for part in (mine, foreign) if part]
+    owned = nearest[0] <= nearest[-1]
+    return np.where(owned, ink, 0), max(c.confidence for c in mine)
 
 # %% ../nbs/library/locate.ipynb #766d0501
 def shared(
@@ -140,8 +166,10 @@ def cut_out(
     for start in range(0, len(cores), 16):
         views = [close_up(rgb, core) for core in cores[start:start + 16]]
         maps = finder_maps(finder, np.stack([pixels for pixels, _ in views]))
-        for (ink, core, _), (_, (left, top, side)) in zip(maps, views):
-            own, confidence = own_ink(ink, core)
+        for (ink, core, _), (_, (left, top, side)), middle in zip(maps, views, cores[start:start + 16]):
+            others = [in_close_up(c, left, top, side) for c in cores
+                      if c is not middle and max(abs(c.x - middle.x), abs(c.y - middle.y)) < side]
+            own, confidence = own_ink(ink, core, in_close_up(middle, left, top, side), others)
             x, y, w, h = bounding_box(own > .5)
             unit = side/len(own)
             if (own > .5).sum() >= 8:
