@@ -74,7 +74,7 @@ def main() -> None:
 
     from mnist_course.data import ASSETS, load_mnist, split
     from mnist_course.evaluation import calibration_error, predict_probs
-    from mnist_course.inference import look, prediction, shipped_model
+    from mnist_course.inference import classify, look, shipped_model
     from mnist_course.robustness import doubt_below
     from mnist_course.training import load_model
     known, test = load_mnist()
@@ -83,15 +83,11 @@ def main() -> None:
     plain_below = doubt_below(plain, valid)
 
     def answers(sources) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        "For each picture: is there a warning; the doubting network's confidence, the smallest of its views; the plain one's."
-        warned, sure, plainly = [], [], []
-        for source in sources:
-            seen = look(source)
-            probs = predict_probs(model, torch.stack([seen.image] + ([] if seen.whole is None else [seen.whole])))
-            warned.append(prediction(seen, model).warning is not None)
-            sure.append(probs.max(1).values.min().item())
-            plainly.append(predict_probs(plain, seen.image[None]).max().item())
-        return np.array(warned), np.array(sure), np.array(plainly)
+        "For each picture: is there a warning; the doubting network's confidence; the plain one's."
+        seen = [look(source) for source in sources]
+        read = classify(seen, model)
+        plainly = predict_probs(plain, torch.stack([s.image for s in seen])).max(1).values
+        return np.array([p.warning is not None for p in read]), np.array([p.confidence for p in read]), plainly.numpy()
 
     fonts = families(args.fonts, 30)
     on_digits = answers(test[0])

@@ -13,6 +13,18 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 
+def usual_way(path: Path):
+    "Gray, inverted if bright, resized to (28,28) uint8: what is tried first, to compare with."
+    import cv2
+    import numpy as np
+    import torch
+    from PIL import Image
+    gray = np.asarray(Image.open(path).convert('L'))
+    if gray.mean() > 127:
+        gray = 255 - gray
+    return torch.from_numpy(cv2.resize(gray, (28, 28), interpolation=cv2.INTER_AREA))
+
+
 def manifest(folder: Path) -> list[dict]:
     with open(folder/'manifest.csv', newline='', encoding='utf-8') as f: return list(csv.DictReader(f))
 
@@ -25,7 +37,7 @@ def main() -> None:
 
     from mnist_course.data import ASSETS
     from mnist_course.evaluation import calibration_error, predict_probs
-    from mnist_course.inference import look, prediction, read_number, shipped_model, usual_way
+    from mnist_course.inference import classify, look, read_number, shipped_model
     from mnist_course.training import load_model
     rows, model, learner = manifest(args.folder), shipped_model(), load_model(ASSETS/'course_model.pth', device='cpu')
     labels = torch.tensor([int(r['label']) for r in rows])
@@ -44,7 +56,7 @@ def main() -> None:
     read = [read_number(args.folder/'numbers'/r['file']) for r in numbers]
     exact = ['|'.join(''.join(str(p.digit) for p in row) for row in page) == r['text'] for r, page in zip(numbers, read)]
     result = {'command': 'python benchmarks/own_digits.py FOLDER', 'date': date.today().isoformat(),
-              'writers': len({r['writer'] for r in rows if r.get('writer')}), 'warned': sum(prediction(s, model).warning is not None for s in seen),
+              'writers': len({r['writer'] for r in rows if r.get('writer')}), 'warned': sum(p.warning is not None for p in classify(seen, model)),
               'calibration_error': round(calibration_error(*probs.max(1)[:1], right['step by step, shipped network']), 4), 'kinds': kinds,
               'numbers': {'pages': len(exact), 'exact': sum(exact)}}
     print(json.dumps(result, indent=1))

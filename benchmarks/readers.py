@@ -1,4 +1,4 @@
-"""The rules of 08 and the two networks of `mnist_course.reading`, side by side: `python benchmarks/readers.py [FOLDER]`.
+"""How many images the reader of two networks reads: `python benchmarks/readers.py [FOLDER]`.
 
 On pages that the page maker draws of validation digits, by kind, and on the folder of real images that `own_digits.py` takes. The real ones are
 development images: they were looked at to see which kinds of pages the page maker lacked, nothing was trained on them, and none is kept here.
@@ -70,15 +70,15 @@ def main() -> None:
     parser.add_argument('folder', type=Path, nargs='?', help='real images, as own_digits.py takes them; their counts stay as they are without it')
     parser.add_argument('--pages', type=int, default=60, help='pages of each kind')
     args = parser.parse_args()
-    from mnist_course import inference, reading
+    from mnist_course.inference import predict, read_number
     file = HERE/'readers.json'
     result = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
     result |= {'command': 'python benchmarks/readers.py FOLDER', 'date': date.today().isoformat()}
-    for name, module in (('rules', inference), ('two networks', reading)):
-        counts = result.setdefault(name, {})
-        counts['drawn'] = on_kinds(module.predict, module.read_number, args.pages)
-        if args.folder: counts['real'] = on_real_images(module.predict, module.read_number, args.folder)
-        print(name, json.dumps(counts, indent=1), flush=True)
+    result.pop('rules', None)  # the reader by hand-set rules, which is gone
+    counts = result.setdefault('two networks', {})
+    counts['drawn'] = on_kinds(predict, read_number, args.pages)
+    if args.folder: counts['real'] = on_real_images(predict, read_number, args.folder)
+    print(json.dumps(counts, indent=1), flush=True)
     file.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
 
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .data import Data
-from .inference import centred, trimmed
+from .mnist_form import centered, trimmed
 
 # %% ../nbs/appendix/not_digits.ipynb #48a8fc4b
 def boxed(
@@ -29,7 +29,7 @@ def boxed(
     inner = trimmed(ink, ink > .1*ink.max()).astype(np.float32)/ink.max()
     scale = side/max(inner.shape)
     h, w = (max(1, round(n*scale)) for n in inner.shape)
-    return centred(cv2.resize(inner, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).clip(0, 1))
+    return centered(cv2.resize(inner, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).clip(0, 1))
 
 # %% ../nbs/appendix/not_digits.ipynb #32031b80
 MARKS = 'ACDEFGHJKLMNPQRTUVWXY'*3 + 'adefhkmnprtuvwxy' + '?&%@#+*=$'  # capitals count three times

@@ -13,6 +13,15 @@ from mnist_course.answers import EXERCISES, QUIZ, exercises_of, progress, quiz_o
 from mnist_course.exercises import Exercise, ____, answered, both, choice, examine, number
 
 PAGES = ['01_data', '02_model', '03_training', '04_evaluation', '05_visualization', '07_finder', '08_inference', '09_widgets', '11_recipes', '12_robustness']
+
+
+def defined_on(page: str, name: str) -> str:
+    "The code of a function that a page defines."
+    cells = [checks.source(c) for c in checks.read(ROOT/'nbs'/f'{page}.ipynb')['cells'] if c['cell_type'] == 'code']
+    code = next(c for c in cells if f'def {name}(' in c)
+    return code[code.index(f'def {name}('):].split('\n\n')[0]
+
+
 NAMES = {  # what the solutions of a page may use: the names that stand on it
     '01_data': 'from mnist_course.data import *; train = load_mnist()[0]; (x_train, y_train), (x_valid, y_valid) = split(train); means = mean_digits(x_train, y_train)',
     '02_model': 'from mnist_course.model import *; model = MnistCNN().eval(); spoilt = torch.zeros(784, 784).fill_diagonal_(math.nan).reshape(784, 1, 28, 28)',
@@ -21,15 +30,9 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
                      "on_test = evaluate(load_model(ASSETS/'course_model.pth'), load_mnist()[1])",
     '05_visualization': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.training import load_model; from mnist_course.visualization import *; '
                         "model = load_model(ASSETS/'course_model.pth'); four = split(load_mnist()[0])[1][0][4]",
-    '07_finder': 'import cv2, numpy as np; from mnist_course.pages import ellipse\n'
-                 'def spots(size):\n'
-                 '    mask = np.zeros((80, 100), np.uint8)\n'
-                 '    for box in ((10, 10, 40, 60), (42, 10, 40, 60)): mask |= ellipse(mask.shape, box, 40*size, 60*size)\n'
-                 '    return cv2.connectedComponents(mask)[0] - 1',
-    '08_inference': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.inference import *; '
-                    'from mnist_course.training import load_model; images, labels = split(load_mnist()[0])[1]; '
-                    f'files = [f for f in pictures_in({str(ROOT/"test_images")!r}) if label_of(f) is not None]; '
-                    'truth = torch.tensor([label_of(f) for f in files]); seen = {"the usual way": torch.stack([usual_way(f) for f in files])}',
+    '07_finder': 'import cv2, numpy as np; from mnist_course.pages import ellipse\n' + defined_on('07_finder', 'spots'),
+    '08_inference': 'import cv2; import numpy as np; from mnist_course.data import load_mnist, split; from mnist_course.finder import Core; '
+                    'from mnist_course.inference import *; images, labels = split(load_mnist()[0])[1]\n' + defined_on('08_inference', 'written'),
     '09_widgets': 'from base64 import b64encode; from mnist_course.widgets import read_upload',
     '11_recipes': 'from statistics import mean, stdev; from mnist_course.model import MODELS; from mnist_course.recipes import operations\n'
                   'def times_uncertain(a, b): return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5',

@@ -123,6 +123,7 @@ BAD = {
     '1 by 1': (np.zeros((1, 1), np.uint8), ValueError, '1 × 1'),
     'a line': (np.zeros((20_000, 5), np.uint8), ValueError, '5 ×|× '),
     'NaN': (np.full((28, 28), np.nan), ValueError, 'NaN'),
+    'infinite': (torch.full((28, 28), float('inf')), ValueError, 'infinite'),
     'negative': (torch.full((28, 28), -.4), ValueError, '-0.4'),
     'a batch': (torch.zeros(64, 1, 28, 28), ValueError, 'shape'),
     'nothing in it': (np.zeros((0, 28)), ValueError, 'shape'),
