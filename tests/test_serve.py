@@ -16,12 +16,16 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from checks import command
 from conftest import HEARS_CTRL_C, ROOT, call, in_python
+from mnist_course import serve as serve_module
+from mnist_course.locate import CROWDED, TooManyDigits
+from mnist_course.model import MODELS, MnistCNN, count_parameters
 from mnist_course.inference import predict
-from mnist_course.serve import LARGEST_BODY, create_app, make_server
+from mnist_course.serve import LARGEST_BODY, create_app, first_maps, make_server
 
 PHOTO = (ROOT/'test_images'/'chalk_2.jpg').read_bytes()
 
@@ -80,32 +84,59 @@ def test_several_digits_come_with_their_boxes(client):
 
 
 def test_a_network_of_ones_own_is_asked_instead():
-    from mnist_course.model import MnistCNN, count_parameters
     c = create_app(model := MnistCNN()).test_client()
     assert c.get('/api/health').json == {'status': 'ok', 'model': 'MnistCNN', 'parameters': count_parameters(model), 'version': '0.1.0'}
     assert c.post('/api/predict', data=PHOTO).json['confidence'] < .5
 
 
-def test_a_network_without_convolutions_or_without_any_relu_has_no_maps():
-    from mnist_course.model import MODELS
-    for name in ('linear', 'mlp'):
-        reply = create_app(MODELS[name]()).test_client().post('/api/predict', data=PHOTO, query_string={'maps': '1'})
-        assert reply.status_code == 200 and reply.json['maps'] is None, name
+@pytest.mark.parametrize('name', MODELS)
+def test_every_network_has_the_maps_of_its_first_convolution_or_none(name):
+    model = MODELS[name]()
+    convolution = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
+    reply = create_app(model).test_client().post('/api/predict', data=PHOTO, query_string={'maps': '1'})
+    assert reply.status_code == 200, reply.text
+    maps = reply.json['maps']
+    if convolution is None:
+        assert maps is None
+    else:
+        assert maps['count'] == convolution.out_channels
+        assert len(maps['values']) == maps['count']*maps['height']*maps['width'] and max(maps['values']) >= 254
 
 
-def test_a_fault_of_the_network_is_ours_and_not_the_senders():
-    import torch
+def test_the_maps_are_computed_where_the_network_is(monkeypatch):
+    "No test has a GPU; that the image is moved to the weights is all that can be seen here."
+    moved = []
+    monkeypatch.setattr(torch.Tensor, 'to', lambda self, where, to=torch.Tensor.to: (moved.append(where), to(self, where))[1])
+    model = MODELS['MnistCNN']()
+    assert first_maps(model, torch.ones(28, 28, dtype=torch.uint8))['count'] == 32
+    assert moved == [torch.device('cpu')]
 
-    class Broken(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.w = torch.nn.Parameter(torch.ones(1))
 
-        def forward(self, x): raise ValueError('shapes of our own')
+class Broken(torch.nn.Module):
+    "A network whose own fault is a ValueError."
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        raise ValueError('shapes of our own')
+
+
+@pytest.mark.parametrize('path', ['/api/predict', '/api/read'])
+def test_a_fault_of_the_network_is_ours_and_not_the_senders(path):
     app = create_app(Broken())
     app.logger.disabled = True
-    reply = app.test_client().post('/api/predict', data=PHOTO)
+    reply = app.test_client().post(path, data=PHOTO)
     assert reply.status_code == 500 and reply.json == {'error': 'something went wrong here, not with what you sent'}
+
+
+@pytest.mark.parametrize('path, work', [('/api/predict', 'look'), ('/api/read', 'read_number')])
+def test_who_sends_too_many_digits_is_told_so(client, monkeypatch, path, work):
+    def crowded(*what):
+        raise TooManyDigits(CROWDED)
+    monkeypatch.setattr(serve_module, work, crowded)
+    reply = client.post(path, data=PHOTO)
+    assert reply.status_code == 400 and reply.json == {'error': CROWDED}
 
 
 BOMB = png(Image.new('1', (20_000, 20_000)))
@@ -202,7 +233,7 @@ def test_who_really_sends_too_much_gets_the_answer(server, size):
 
 def test_the_largest_body_that_is_allowed_is_read(server):
     status, _, said = raw(server, f'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGEST_BODY}\r\n\r\n'.encode(), bytes(LARGEST_BODY))
-    assert status == 400 and 'not a picture' in said['error']
+    assert status == 400 and 'not an image' in said['error']
 
 
 def test_health_is_answered_while_pictures_wait(server, monkeypatch):

@@ -67,7 +67,7 @@ def write_api(out: Path, pages: list[dict]) -> None:
 
 
 def write_draw(folder: Path) -> bool:
-    "The page where digits are drawn, with the network and what runs it in a browser; False where the library has no such page."
+    "The page where digits are drawn, with both networks and what runs them in a browser; False where the library has no such page."
     if not (PACKAGE/'serve.py').exists() or 'write_page' not in listed((PACKAGE/'serve.py').read_text(encoding='utf-8')): return False
     from mnist_course.serve import write_page
     write_page(folder)

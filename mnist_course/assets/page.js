@@ -1,7 +1,8 @@
-// The page to draw on. What answers is either a server (`mnist_serve`) or, on the static web site, the network itself, in the browser.
+// The page to draw on. What answers is either a server (`mnist_serve`) or, on the static web site, the same two networks, in the browser.
 import {createPad} from './pad.js';
 import {createDrop} from './upload.js';
-import {seen} from './digit.js';
+import {onPaper, openImage} from './pixels.js';
+import {predict, readNumber} from './reader.js';
 
 const $ = id => document.getElementById(id), settings = JSON.parse($('settings').textContent);
 
@@ -27,28 +28,44 @@ const server = {  // asks the library
     await picture.decode();
     return {...answer, picture};
   },
+  async readImage(bytes) {
+    return (await ask('api/read', bytes, {'Content-Type': 'application/octet-stream'})).rows;
+  },
 };
 
-const browser = {  // asks the network in this page
-  async start() {
-    this.ort = await import('./ort.wasm.bundle.min.mjs');
-    this.ort.env.wasm.numThreads = 1;
-    this.session = await this.ort.InferenceSession.create('./model.onnx');
+const browser = {  // asks the networks in this page
+  start() {
+    this.ready ??= this.load();
+    return this.ready;
   },
-  async answer(pixels) {
-    await (this.ready ??= this.start());
-    const {probs, maps} = await this.session.run({images: new this.ort.Tensor('uint8', pixels, [1, 28, 28])});
-    return {probs: [...probs.data], maps};
+  async load() {  // all files at once
+    const file = async name => {
+      const reply = await fetch(`./${name}.onnx`);
+      if (!reply.ok) throw new Error(`${name}.onnx is missing`);
+      return new Uint8Array(await reply.arrayBuffer());
+    };
+    const [ort, ...files] = await Promise.all([import('./ort.wasm.bundle.min.mjs'), file('finder'), file('model')]);
+    ort.env.wasm.numThreads = 1;
+    const [finder, model] = await Promise.all(files.map(bytes => ort.InferenceSession.create(bytes)));
+    this.find = async (pixels, dims) => (await finder.run({images: new ort.Tensor('float32', pixels, dims)})).maps;
+    this.look = (pixels, dims) => model.run({images: new ort.Tensor('uint8', pixels, dims)});
+    this.classify = async (pixels, dims) => (await this.look(pixels, dims)).probs;
+  },
+  async maps(pixels) {
+    const {maps} = await this.look(pixels, [1, 28, 28]);
+    if (!maps) return null;
+    const [, count, height, width] = maps.dims;
+    return {count, height, width, values: [...maps.data]};
   },
   async read(pad) {
-    const pixels = seen(pad.pixels());
-    if (!pixels) return null;
-    const {probs, maps} = await this.answer(pixels), confidence = Math.max(...probs), digit = probs.indexOf(confidence);
-    const two = [...probs.keys()].sort((a, b) => probs[b] - probs[a]).slice(0, 2);
-    const warning = confidence >= settings.doubt ? null
-      : probs[two[0]] + probs[two[1]] > .6 ? `too unsure to say: ${two[0]} or ${two[1]}` : 'this does not look like a digit';
-    const [, count, height, width] = maps.dims;
-    return {digit, confidence, probs, warning, pixels, maps: {count, height, width, values: [...maps.data]}};
+    await this.start();
+    const answer = await predict(onPaper(pad.pixels()), this.find, this.classify);
+    return {...answer, maps: $('more').open ? await this.maps(answer.pixels) : null};
+  },
+  async readImage(bytes) {
+    await this.start();
+    const image = await openImage(new Blob([bytes])).catch(() => { throw new Error('This browser cannot read this file: it is not an image, or of an unknown kind.'); });
+    return readNumber(image, this.find, this.classify);
   },
 };
 const engine = settings.engine === 'browser' ? browser : server;
@@ -70,13 +87,13 @@ function showMaps(maps) {  // eight in a row, each as dark as the strongest of a
     one.getContext('2d').putImageData(grey(values.slice(k*width*height, (k + 1)*width*height), width, height, high), 0, 0);
     context.drawImage(one, k%across*(width + 1), Math.floor(k/across)*(height + 1));
   }
-  $('maps').setAttribute('aria-label', `${count} small pictures, one for each filter of the first layer`);
+  $('maps').setAttribute('aria-label', `${count} small images, one for each filter of the first layer`);
 }
 
 function show(answer, spoken) {
   $('digit').textContent = answer ? answer.digit : '?';
   $('digit').classList.toggle('none', !answer);
-  $('sure').textContent = answer ? `${percent(answer.confidence)} sure` : 'Draw, as large as you like.';
+  $('sure').textContent = answer ? `${percent(answer.confidence)} confident` : 'Draw, as large as you like.';
   $('warning').textContent = answer?.warning ?? '';
   [...$('bars').children].forEach((item, d) => {
     const p = answer?.probs[d] ?? 0;
@@ -93,7 +110,7 @@ function show(answer, spoken) {
   }
   $('seen').setAttribute('aria-label', answer ? `the digit at 28 by 28 pixels, read as ${answer.digit}` : 'nothing yet');
   if ($('more').open) showMaps(answer?.maps);
-  if (spoken) $('said').textContent = answer ? `${answer.digit}, ${percent(answer.confidence)} sure${answer.warning ? '. ' + answer.warning : ''}` : 'The pad is blank.';
+  if (spoken) $('said').textContent = answer ? `${answer.digit}, ${percent(answer.confidence)} confident${answer.warning ? '. ' + answer.warning : ''}` : 'The pad is blank.';
 }
 
 let answers = 0, busy = false, waiting = false, again = false;
@@ -124,11 +141,11 @@ async function readPicture(name, bytes, others) {  // others: how many came with
   $('number').textContent = '';
   $('about').textContent = 'reading …';
   try {
-    if (!bytes) throw new Error('The picture has more than 20 MB: make it smaller first.');
-    const {rows} = await ask('api/read', bytes, {'Content-Type': 'application/octet-stream'});
-    if (mine !== pictures) return;  // another picture has come since
+    if (!bytes) throw new Error('The image has more than 20 MB: make it smaller first.');
+    const rows = await engine.readImage(bytes);
+    if (mine !== pictures) return;  // another image has come since
     const digits = rows.flat();
-    if (!digits.length) throw new Error('The page is blank: there is no ink on it.');
+    if (!digits.length) throw new Error(settings.remarks.nothing);
     const picture = await createImageBitmap(new Blob([bytes])).catch(() => null);  // a TIFF is read here, and not every browser can show it
     if (mine !== pictures) return;
     if (picture) {
@@ -141,30 +158,25 @@ async function readPicture(name, bytes, others) {  // others: how many came with
     const text = rows.map(row => row.map(d => d.digit).join('')).join('\n');
     $('number').textContent = text;
     const warnings = [...new Set(digits.map(d => d.warning).filter(Boolean))];
-    if (others) warnings.push('only the first picture was read');
+    if (others) warnings.push('only the first image was read');
     const least = Math.min(...digits.map(d => d.confidence));
-    $('about').textContent = `${digits.length === 1 ? '' : 'the least sure digit: '}${percent(least)} sure${warnings.length ? '. ' + warnings.join('; ') : ''}`;
-    canvas.setAttribute('aria-label', `your picture ${name}, read as ${text}`);
+    $('about').textContent = `${digits.length === 1 ? '' : 'the least confident digit: '}${percent(least)} confident${warnings.length ? '. ' + warnings.join('; ') : ''}`;
+    canvas.setAttribute('aria-label', `your image ${name}, read as ${text}`);
     $('said').textContent = `${name}: ${text}. ${$('about').textContent}`;
   } catch (e) { if (mine === pictures) $('about').textContent = $('said').textContent = e.message; }
 }
 
-if (engine === server) {
-  $('where').textContent = 'The network runs on the computer that serves this page.';
-  const drop = createDrop($('drop'), {limit: 2e7, what: 'PNG, JPEG, WEBP and others', several: false, onFile: (name, bytes, first, others) => { if (first) readPicture(name, bytes, others); }});
-  for (const kind of ['dragover', 'drop']) document.addEventListener(kind, event => {
-    event.preventDefault();
-    if (kind === 'drop') drop.take([...event.dataTransfer.files]);
-  });
-  document.addEventListener('paste', event => drop.take([...event.clipboardData.files]));
-} else {
-  $('where').textContent = 'The network runs in your browser.';
-  $('pictures').hidden = true;
-  $('static').hidden = false;
-  browser.ready = browser.start();
-  browser.ready.catch(() => { $('warning').textContent = 'The network could not be loaded in this browser.'; });
-  window.answerTo = pixels => browser.answer(Uint8Array.from(pixels));  // for tests: the network alone
-  window.seenBy = () => [...seen(pad.pixels())];
+const drop = createDrop($('drop'), {limit: 2e7, what: 'PNG, JPEG, WEBP and others', several: false, onFile: (name, bytes, first, others) => { if (first) readPicture(name, bytes, others); }});
+for (const kind of ['dragover', 'drop']) document.addEventListener(kind, event => {
+  event.preventDefault();
+  if (kind === 'drop') drop.take([...event.dataTransfer.files]);
+});
+document.addEventListener('paste', event => drop.take([...event.clipboardData.files]));
+
+$('where').textContent = engine === server ? 'They run on the computer that serves this page.' : 'They run in your browser.';
+if (engine === browser) {
+  browser.start().catch(() => { $('warning').textContent = 'The networks could not be loaded in this browser.'; });
+  window.reading = {browser, openImage, predict};  // for tests
 }
 
 function theme(name) {

@@ -17,7 +17,7 @@ export function createDrop(element, {onFile = () => {}, limit = 1e7, what = 'pho
   if (!document.adoptedStyleSheets.includes(sheet)) document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
   const root = document.createElement('div');
   root.className = 'picture-drop';
-  root.innerHTML = `<input type="file" accept="image/*" ${several ? 'multiple' : ''} hidden><button type="button">Choose ${several ? 'pictures' : 'a picture'}</button>
+  root.innerHTML = `<input type="file" accept="image/*" ${several ? 'multiple' : ''} hidden><button type="button">Choose ${several ? 'pictures' : 'an image'}</button>
     <p>or drop ${several ? 'them' : 'it'} here: ${what}, up to ${Math.round(limit/1e6)} MB${several ? ' each' : ''}</p>`;
   element.append(root);
   const input = root.querySelector('input'), button = root.querySelector('button');
