@@ -31,11 +31,12 @@ def facts() -> str:
     from mnist_course.answers import EXERCISES, QUIZ
     own, bench = read('own_digits.json'), read('bench.json')
     if not own or 'rungs' not in bench: return '\n'
-    all_of, usual, fast = own['kinds']['all'], bench['rungs']['the usual loop'], bench['rungs']['label smoothing']
-    share = {way: n/all_of['pictures'] for way, n in all_of.items() if way != 'pictures'}
+    photos, usual, fast = own['kinds']['photo'], bench['rungs']['the usual loop'], bench['rungs']['label smoothing']
+    every = handwritten(own)
     exercises, questions = sum(map(len, EXERCISES.values())), sum(map(len, QUIZ.values()))
     return '\n'.join(['',
-        f'- **It reads your own handwriting**: {share["step by step, shipped network"]:.1%} of {all_of["pictures"]} real pictures by {own["writers"]} people; prepared in the usual way, {share["usual way"]:.1%}.',
+        f'- **It reads your own handwriting**: of {photos["images"]} development photographs of paper it reads {photos["two networks"]}, of all '
+        f'{every["images"]} handwritten development images {every["two networks"]}; resized alone, {every["resized"]}.',
         '- **It needs no network and no GPU**: all of MNIST and a trained network come with it; after installation nothing is downloaded.',
         f'- **It is fast, and shows why**: {mean(fast["test_accuracy"]):.2%} of the test pictures after {seconds(fast):.1f} seconds of training, 1/{1/ratio(fast, usual):.0f} of the usual loop\'s time.',
         f'- **Its pages answer back**: {exercises} exercises that say what is wrong with *your* answer, {questions} questions with a reply to each option.', ''])
@@ -49,18 +50,35 @@ def served(d: dict) -> str:
                       f'{d["clients"]} clients at once for {d["seconds"]:.0f} seconds on loopback, on the two cores that the server runs on; 28 × 28 PNG files, and JPEG files of 12 megapixels. {d["date"]}.', '', ''])
 
 
+KINDS = {'photo': 'photographs of paper', 'paint': 'drawn on a screen', 'paint28': 'drawn at 28 × 28', 'other': 'cut from photographs and inverted'}
+
+
+def handwritten(d: dict) -> dict[str, int]:
+    "Counts of all kinds together, without what is printed in a font."
+    kinds = [counts for kind, counts in d['kinds'].items() if kind != 'printed']
+    return {name: sum(counts[name] for counts in kinds) for name in kinds[0]}
+
+
+def with_interval(right: int, n: int) -> str:
+    "A rate with its 95 % interval by Wilson."
+    from mnist_course.evaluation import wilson_interval
+    low, high = wilson_interval(right, n)
+    return f'{right/n:.1%} ({100*low:.0f}–{100*high:.0f})'
+
+
 def own_digits(d: dict) -> str:
     "What `benchmarks/own_digits.py` found, as Markdown."
     if not d: return '\n\nNot measured yet.\n\n'
-    ways = [way for way in d['kinds']['all'] if way != 'pictures']
-    names = [f'{kind} ({n["pictures"]})' for kind, n in d['kinds'].items()]
-    rows = [f'| {way} | ' + ' | '.join(f'{n[way]/n["pictures"]:.1%}' for n in d['kinds'].values()) + ' |' for way in ways]
-    total, numbers = d['kinds']['all']['pictures'], d['numbers']
-    return '\n'.join(['', '', f'| pictures read rightly | {" | ".join(names)} |', '|---|' + '---|'*len(names), *rows, '',
-                      f'{total} real pictures by {d["writers"]} people, {d["date"]}: *photo* of paper, *paint* drawn on a screen, *paint28* drawn at '
-                      '28 × 28, *other* cut from photographs and inverted, *printed* in a font. '
-                      f'The shipped network warned of {d["warned"]} of the {total}, and its confidence was off by {d["calibration_error"]:.1%} on average (ECE). '
-                      f'Of {numbers["pages"]} pages with several digits, {numbers["exact"]} were read without a mistake.', '', ''])
+    groups = {title: d['kinds'][kind] for kind, title in KINDS.items() if kind in d['kinds']}
+    groups['**all handwritten ones**'] = handwritten(d)
+    if 'printed' in d['kinds']: groups['printed in a font'] = d['kinds']['printed']
+    ways = [way for way in groups['**all handwritten ones**'] if way != 'images']
+    rows = [f'| {title} | {n["images"]} | ' + ' | '.join(with_interval(n[way], n['images']) for way in ways) + ' |' for title, n in groups.items()]
+    total, numbers = sum(n['images'] for n in d['kinds'].values()), d['numbers']
+    return '\n'.join(['', '', f'| development images | n | {" | ".join(ways)} |', '|---|---|' + '---|'*len(ways), *rows, '',
+                      f'Read rightly, in percent, with 95 % intervals (Wilson); by {d["writers"]} people, {d["date"]}. The two networks warned of '
+                      f'{d["warned"]} of the {total}. Of {numbers["pages"]} pages with several digits they read {numbers["exact"]} without a mistake; '
+                      f'{numbers["digits_wrong"]} of their {numbers["digits"]} digits were wrong.', '', ''])
 
 
 def doubt(d: dict) -> str:
