@@ -21,6 +21,7 @@ NOTEBOOKS = {
     '03_training': ('training', 'loss, gradient, the loop, its knobs and its failures, save and resume'),
     '04_evaluation': ('evaluation', 'the test set once: how good, how sure, which mistakes, whose mistakes'),
     '05_visualization': ('visualization', 'filters, feature maps, the pixels that mattered, the plane of digits'),
+    '06_your_digit': ('your digit', 'why it fails on your photo: a reader in four steps, and where rules run out'),
     '07_finder': ('finder', 'a second network: every digit on a page, by one label a pixel'),
     '08_inference': ('inference', 'your own handwriting: from any picture to the 28 × 28 that the network knows'),
     '09_widgets': ('widgets', 'upload a picture or draw a digit, and see what the network makes of it'),

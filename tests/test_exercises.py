@@ -12,7 +12,7 @@ from conftest import ROOT, in_python
 from mnist_course.answers import EXERCISES, QUIZ, exercises_of, progress, quiz_of
 from mnist_course.exercises import Exercise, ____, answered, both, choice, examine, number
 
-PAGES = ['01_data', '02_model', '03_training', '04_evaluation', '05_visualization', '07_finder', '08_inference', '09_widgets', '11_recipes', '12_robustness']
+PAGES = ['01_data', '02_model', '03_training', '04_evaluation', '05_visualization', '06_your_digit', '07_finder', '08_inference', '09_widgets', '11_recipes', '12_robustness']
 
 
 def defined_on(page: str, name: str) -> str:
@@ -30,6 +30,9 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
                      "on_test = evaluate(load_model(ASSETS/'course_model.pth'), load_mnist()[1])",
     '05_visualization': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.training import load_model; from mnist_course.visualization import *; '
                         "model = load_model(ASSETS/'course_model.pth'); four = split(load_mnist()[0])[1][0][4]",
+    '06_your_digit': 'import cv2, numpy as np; from mnist_course.your_digit import *\n'
+                     'page = np.full((90, 90), 200, np.float32); page[10:80, 35:55] = 50\n'
+                     'def strength_in_the_middle(window): return float(1 - page[45, 45]/estimate_background(page, window)[45, 45])',
     '07_finder': 'import cv2, numpy as np; from mnist_course.pages import ellipse\n' + defined_on('07_finder', 'spots'),
     '08_inference': 'import cv2; import numpy as np; from mnist_course.data import load_mnist, split; from mnist_course.finder import Core; '
                     'from mnist_course.inference import *; images, labels = split(load_mnist()[0])[1]\n' + defined_on('08_inference', 'written'),
