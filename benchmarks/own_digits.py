@@ -59,10 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path)
     args = parser.parse_args()
-    from mnist_course.your_digit import by_rules, resize_only
-
     from mnist_course.evaluation import predict_probs
     from mnist_course.inference import predict, read_number, shipped_model
+    from mnist_course.your_digit import by_rules, resize_only
     warned = []
 
     def by_form(form: Callable) -> Callable:

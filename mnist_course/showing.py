@@ -21,8 +21,7 @@ def draw_prediction(
     "Draw an image with the box of its digit, what the network saw, and its confidence in each digit."
     import matplotlib.pyplot as plt
     if axes is None:
-        shape = dict(figsize=(7, 2.2), width_ratios=(1.2, 1, 1.2), layout='constrained')
-        axes = plt.subplots(1, 3, **shape)[1]
+        axes = plt.subplots(1, 3, figsize=(7, 2.2), width_ratios=(1.2, 1, 1.2), layout='constrained')[1]
     left, top = image.corner
     right, bottom = left + image.size[0]/image.scale[0], top + image.size[1]/image.scale[1]
     axes[0].imshow(image.rgb.clip(0, 255)/255, extent=(left, right, bottom, top))

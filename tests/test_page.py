@@ -20,10 +20,9 @@ from mnist_course import serve
 from mnist_course.data import load_mnist
 from mnist_course.finder import finder_maps, shipped_finder
 from mnist_course.images import open_image
-from mnist_course.inference import pictures_in
+from mnist_course.inference import pictures_in, predict, read_number
 from mnist_course.layouts import Writer
 from mnist_course.pages import make_page
-from mnist_course.inference import predict, read_number
 from mnist_course.serve import create_app, make_server, write_page
 from mnist_course.widgets import drawing
 

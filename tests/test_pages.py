@@ -5,7 +5,16 @@ import pytest
 
 from kinds import writer
 from mnist_course.layouts import LAYOUTS, OTHER
-from mnist_course.pages import CAUSES, COVERS, FAINTEST, core_map, forget_the_invisible, make_page, targets, visibility
+from mnist_course.pages import (
+    CAUSES,
+    COVERS,
+    FAINTEST,
+    core_map,
+    forget_the_invisible,
+    make_page,
+    targets,
+    visibility,
+)
 from mnist_course.pens import PENS, TEMPLATES, WAYS, draw, mnist_strokes, skeleton, template_strokes
 
 

@@ -22,9 +22,9 @@ from PIL import Image
 from checks import command
 from conftest import HEARS_CTRL_C, ROOT, call, in_python
 from mnist_course import serve as serve_module
+from mnist_course.inference import predict
 from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MODELS, MnistCNN, count_parameters
-from mnist_course.inference import predict
 from mnist_course.serve import LARGEST_BODY, create_app, first_maps, make_server
 
 PHOTO = (ROOT/'test_images'/'chalk_2.jpg').read_bytes()
