@@ -23,7 +23,7 @@ NOTEBOOKS = {
     '05_visualization': ('visualization', 'filters, feature maps, the pixels that mattered, the plane of digits'),
     '06_your_digit': ('your digit', 'why it fails on your photo: a reader in four steps, and where rules run out'),
     '07_finder': ('finder', 'a second network: every digit on a page, by one label a pixel'),
-    '08_inference': ('inference', 'your own handwriting: from any picture to the 28 × 28 that the network knows'),
+    '08_inference': ('inference', 'both networks together: read a photo or a page, and say when not to trust it'),
     '09_widgets': ('widgets', 'upload a picture or draw a digit, and see what the network makes of it'),
     '11_recipes': ('recipes', 'where the time goes: the same accuracy in a fraction of it, and better ones'),
     '12_robustness': ('robustness', 'noise, tilt, an attack, letters and shoes: where it fails, when not to answer, what "90 % sure" is worth'),
