@@ -227,7 +227,8 @@ def is_closing(
     import cv2
     import numpy as np
     if not callable(answer):
-        return f'we need a function, not a {type(answer).__name__}: give its name, without calling it'
+        kind = type(answer).__name__
+        return f'we need a function, not a {kind}: give its name, without calling it'
     gray = np.full((40, 40), 200, np.float32)
     gray[8:30, 10:14] = 50
     gray[20:24, 25:35] = 240
@@ -238,7 +239,8 @@ def is_closing(
         return f'it is called with two things, gray and window ({e})'
     except Exception as e:
         return f'it stops with {type(e).__name__}: {" ".join(str(e).split())[:80]}'
-    mistakes = {'the other way round: that is an opening, and it removes what is bright and narrow': cv2.MORPH_OPEN,
+    opening = 'the other way round: that is an opening, and it removes what is bright and narrow'
+    mistakes = {opening: cv2.MORPH_OPEN,
                 'that is only the first half: bright regions stay grown': cv2.MORPH_DILATE,
                 'that takes the darkest alone, so the ink grows': cv2.MORPH_ERODE}
     for sentence, operation in mistakes.items():
@@ -246,18 +248,23 @@ def is_closing(
             return sentence
     if value.shape == gray.shape and (value == gray).all():
         return 'it gives the image back unchanged'
-    right = value.shape == gray.shape and (value == cv2.morphologyEx(gray, cv2.MORPH_CLOSE, window)).all()
-    return '' if right else 'for a dark stroke and a bright bar it does not give what `cv2.morphologyEx` gives'
+    expected = cv2.morphologyEx(gray, cv2.MORPH_CLOSE, window)
+    if value.shape == gray.shape and (value == expected).all():
+        return ''
+    return 'for a dark stroke and a bright bar it does not give what `cv2.morphologyEx` gives'
 
 EXERCISES['06_your_digit'] = [
     Exercise('06_your_digit', 'q1', is_closing,
-        'The brightest first: it passes over the ink. Then the darkest in the same window, which puts edges of the paper back in place.',
+        'The brightest first: it passes over the ink. Then the darkest in the same '
+        'window, which puts edges of the paper back in place.',
         'Two calls, one inside the other, with `square(window)` in both.',
         'lambda gray, window: cv2.erode(cv2.dilate(gray, square(window)), square(window))',
-        {'lambda gray, window: cv2.dilate(cv2.erode(gray, square(window)), square(window))': 'the other way round',
+        {'lambda gray, window: cv2.dilate(cv2.erode(gray, square(window)), square(window))':
+             'the other way round',
          'lambda gray, window: cv2.dilate(gray, square(window))': 'only the first half',
          'lambda gray, window: cv2.erode(gray, square(window))': 'the darkest alone',
-         'lambda gray, window: gray': 'unchanged', 'lambda gray: gray': 'two things', '85': 'we need a function'}),
+         'lambda gray, window: gray': 'unchanged', 'lambda gray: gray': 'two things',
+         '85': 'we need a function'}),
     Exercise('06_your_digit', 'q2', both(
         number(8.5, .01, {
             7: 'that is halfway between the two columns, but column 10 has three times as much ink',
@@ -265,12 +272,17 @@ EXERCISES['06_your_digit'] = [
             10: 'that is where most of the ink is; column 4 pulls the center to the left'}),
         choice('b', {
             'a': 'that is a good move too, but it is not the only one',
-            'c': 'after 6 columns it is at 14.5: half a pixel too far, as after 5 it is half a pixel short'})),
-        'At 13.5 or 14.5 it is half a pixel off, and no whole step does better. Such misses are why the centers of MNIST fill a square of one pixel.',
-        'Each column times its ink, added up, divided by all the ink. Then compare 14 minus the center with whole numbers.',
+            'c':
+                'after 6 columns it is at 14.5: half a pixel too far, as after 5 it is '
+                'half a pixel short'})),
+        'At 13.5 or 14.5 it is half a pixel off, and no whole step does better. Such '
+        'misses are why the centers of MNIST fill a square of one pixel.',
+        'Each column times its ink, added up, divided by all the ink. Then compare 14 '
+        'minus the center with whole numbers.',
         """center = (4*1 + 10*3)/(1 + 3)
 (center, 'b')""",
-        {"((4 + 10)/2, 'b')": 'halfway', "((4*3 + 10)/4, 'b')": 'the other way round', "(8.5, 'a')": 'not the only one'}),
+        {"((4 + 10)/2, 'b')": 'halfway', "((4*3 + 10)/4, 'b')": 'the other way round',
+         "(8.5, 'a')": 'not the only one'}),
     Exercise('06_your_digit', 'q3', both(
         number(21, 0, {
             19: 'a window of 19 fits inside the stroke: call `strength_in_the_middle(19)`',
@@ -279,25 +291,39 @@ EXERCISES['06_your_digit'] = [
         choice('b', {
             'a': 'the page has no noise, and small windows fail here, too',
             'c': 'there is no threshold in this step'})),
-        'One pixel of paper in the window is enough, since the closing starts with the brightest. A window that is far too wide fails in another way: it no longer follows the edge of a shadow.',
+        'One pixel of paper in the window is enough, since the closing starts with the '
+        'brightest. A window that is far too wide fails in another way: it no longer '
+        'follows the edge of a shadow.',
         'Call `strength_in_the_middle` with each of the six windows, and look for 0.75.',
         """smallest = min(w for w in (11, 15, 19, 21, 25, 41) if strength_in_the_middle(w) > .74)
 (smallest, 'b')""",
-        {"(19, 'b')": 'fits inside', "(41, 'b')": 'smaller ones', "(21, 'a')": 'no noise', "(21, 'c')": 'no threshold'}),
+        {"(19, 'b')": 'fits inside', "(41, 'b')": 'smaller ones',
+         "(21, 'a')": 'no noise', "(21, 'c')": 'no threshold'}),
 ]
 QUIZ['06_your_digit'] = Questions([
-    Quiz('06_your_digit', 'a', 'A network with 99% on MNIST misreads your photos. What is the likeliest cause?', {
+    Quiz('06_your_digit', 'a',
+        'A network with 99% on MNIST misreads your photos. What is the likeliest cause?', {
         'It is too small': 'A larger one that has seen nothing but MNIST fails in the same way.',
-        'The photos differ in kind from what it was trained on': 'Distribution shift. Bring the photos into the form that it knows, or train on more kinds.',
+        'The photos differ in kind from what it was trained on':
+            'Distribution shift. Bring the photos into the form that it knows, or train '
+            'on more kinds.',
         'Your handwriting is hard to read': 'It misread six heroes that you read at a glance.'}, 1),
-    Quiz('06_your_digit', 'b', 'Why divide by the background, instead of using one threshold for the whole image?', {
-        'Division is more exact than a threshold': 'A threshold still follows. The question is what it is applied to.',
-        'Paper in shadow can be darker than ink in the light': 'So compare each pixel with the paper beside it.',
+    Quiz('06_your_digit', 'b',
+        'Why divide by the background, instead of using one threshold for the whole image?', {
+        'Division is more exact than a threshold':
+            'A threshold still follows. The question is what it is applied to.',
+        'Paper in shadow can be darker than ink in the light':
+            'So compare each pixel with the paper beside it.',
         'Otsu needs values from 0 to 1': 'It works with any levels, and ours are 0 to 255.'}, 1),
-    Quiz('06_your_digit', 'c', 'Why do we center digits at 14, and not at 13.5, the middle of pixels 0 to 27?', {
-        'Because 14 is the true middle': 'It is the middle if you count the edges of pixels, 13.5 if you count pixels. Neither is truer.',
-        'Because MNIST was made that way, and the network learned from MNIST': 'The best preprocessing is the one that the training data had, odd or not.',
-        'Because rounding makes no difference': 'One pixel already cost more than a percentage point.'}, 1),
+    Quiz('06_your_digit', 'c',
+        'Why do we center digits at 14, and not at 13.5, the middle of pixels 0 to 27?', {
+        'Because 14 is the true middle':
+            'It is the middle if you count the edges of pixels, 13.5 if you count pixels. '
+            'Neither is truer.',
+        'Because MNIST was made that way, and the network learned from MNIST':
+            'The best preprocessing is the one that the training data had, odd or not.',
+        'Because rounding makes no difference':
+            'One pixel already cost more than a percentage point.'}, 1),
 ])
 
 # %% ../nbs/appendix/answers.ipynb #a7f1d002
