@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from .evaluation import predict_probs, sure_text
 from .finder import shipped_finder
 from .images import Box, Region, open_image
-from .locate import FoundDigit, cut_out, locate
+from .locate import FoundDigit, Look, cut_out, locate
 from .mnist_form import bounding_box, is_mnist, mnist_form
-from .reading_order import beside_a_sign, in_rows, orientation, turned
+from .reading_order import beside_a_sign, in_rows, nearest, orientation, turned
 from .showing import draw_prediction, label_of, pictures_in
 from .training import load_model
 
@@ -47,6 +47,7 @@ REMARKS = { # all that may be said of an answer; the page in the browser is give
     'cut': 'the digit touches the edge of the image: a part of it may be missing',
     'turned': 'the page lies on its side or on its head: it was turned',
     'beside': 'something beside it that is not a digit was left out',
+    'missed': 'something near it may be a digit, and was left out',
 }
 
 # %% ../nbs/08_inference.ipynb #3df98afd
@@ -71,11 +72,11 @@ def is_faint(
 # %% ../nbs/08_inference.ipynb #c5251840
 def digits_on(
     rgb:np.ndarray, # (H,W,3), 0…255
-)->tuple[list[FoundDigit], list[Region]]: # the largest first; the boxes of other writing
+)->tuple[list[FoundDigit], Look]: # the largest first; the look that showed them
     "What the finder finds on a page. Raises TooManyDigits for more than 400."
     finder = shipped_finder()
     page = locate(finder, rgb)
-    return cut_out(finder, rgb, page.cores), page.signs()
+    return cut_out(finder, rgb, page.cores), page
 
 # %% ../nbs/08_inference.ipynb #2a588c90
 def look(
@@ -217,21 +218,25 @@ def read_number(
     rgb = image.rgb
     if is_mnist(rgb.mean(-1)):
         return [[predict(image, model)]]
-    digits, signs = digits_on(rgb)
+    digits, page = digits_on(rgb)
     turns = orientation(digits, model)
     if turns: # look again, now that the page is upright
         rgb = np.ascontiguousarray(np.rot90(rgb, turns))
-        digits, signs = digits_on(rgb)
+        digits, page = digits_on(rgb)
     size = rgb.shape[1], rgb.shape[0]
+    boxes, signs = [digit.box for digit in digits], page.signs()
+    incomplete = {nearest(boxes, part) for part in page.missed(boxes)}
     seen = []
-    for digit in digits:
+    for number, digit in enumerate(digits):
         form = torch.from_numpy(mnist_form(digit.ink))
         box = image.in_source(turned(digit.box, -turns % 4, size))
         note = None
-        if turns:
+        if number in incomplete:
+            note = REMARKS['missed']
+        elif turns:
             note = REMARKS['turned']
         elif beside_a_sign(digit.box, signs):
             note = REMARKS['beside']
         seen.append(Seen(form, box, image.remark, touches_edge(digit.box, size), note))
     answers = classify(seen, model)
-    return [[answers[i] for i in row] for row in in_rows([digit.box for digit in digits])]
+    return [[answers[i] for i in row] for row in in_rows(boxes)]

@@ -39,15 +39,33 @@ class TooManyDigits(ValueError):
 class Look:
     "What the finder says of an image at one size."
     cores:list[Core] # in pixels of the image
+    ink:np.ndarray # (h,w), 0…1: of digits
     other:np.ndarray # (h,w), 0…1: writing that is not a digit
-    unit:tuple[float, float] # pixels of the image for one of `other`, across and down
+    unit:tuple[float, float] # pixels of the image for one of `ink` and `other`, across and down
     scale:float # of the image, when it was looked at
+
+    def parts(self,
+        marked:np.ndarray, # (h,w), 0…1: `ink` or `other`
+    )->list[Region]: # in pixels of the image
+        "The boxes of what is marked, piece by piece."
+        mask = (marked > .5).astype(np.uint8)
+        _, _, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+        across, down = self.unit
+        return [(x*across, y*down, w*across, h*down) for x, y, w, h, area in boxes[1:].tolist() if area >= 3]
 
     def signs(self)->list[Region]: # in pixels of the image
         "The boxes of other writing."
-        _, _, boxes, _ = cv2.connectedComponentsWithStats((self.other > .5).astype(np.uint8), connectivity=4)
-        across, down = self.unit
-        return [(x*across, y*down, w*across, h*down) for x, y, w, h, area in boxes[1:].tolist() if area >= 3]
+        return self.parts(self.other)
+
+    def missed(self,
+        boxes:list[Region], # of the digits that were read
+    )->list[Region]: # in pixels of the image
+        "The boxes of ink that is as tall as a digit and lies in none of those that were read."
+        if not boxes:
+            return []
+        tall = .5*float(np.median([h for _, _, _, h in boxes]))
+        return [part for part in self.parts(self.ink)
+                if part[3] > tall and all(shared(part, box) < .3 for box in boxes)]
 
 def look(
     finder:nn.Module,
@@ -61,9 +79,9 @@ def look(
     size = max(16, round(w*scale)), max(16, round(h*scale))
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     across, down = w/size[0], h/size[1]
-    _, core, other = finder_maps(finder, small[None])[0]
+    ink, core, other = finder_maps(finder, small[None])[0]
     cores = [Core(c.x*across, c.y*down, c.w*across, c.h*down, c.confidence) for c in find_cores(core)]
-    return Look(cores, other, (2*across, 2*down), scale)
+    return Look(cores, ink, other, (2*across, 2*down), scale)
 
 # %% ../nbs/library/locate.ipynb #dc8704ae
 def locate(

@@ -100,7 +100,7 @@ def one_module(
 )->str: # JavaScript
     "The modules of the page as one."
     done = []
-    for name in ('pad', 'upload', 'pixels', 'reader', 'page'):
+    for name in ('pad', 'upload', 'pixels', 'locate', 'reader', 'page'):
         code = (ASSETS/f'{name}.js').read_text(encoding='utf-8')
         exported = re.findall(r'^export (?:async )?function (\w+)', code, re.M)
         code = re.sub(r'^export default \{.*?^\};\n', '', code, flags=re.M | re.S)
