@@ -21,7 +21,7 @@ NOTEBOOKS = {
     '03_training': ('training', 'loss, gradient, the loop, its knobs and its failures, save and resume'),
     '04_evaluation': ('evaluation', 'the test set once: how good, how sure, which mistakes, whose mistakes'),
     '05_visualization': ('visualization', 'filters, feature maps, the pixels that mattered, the plane of digits'),
-    '08_inference': ('inference', 'your own handwriting: from any picture to the 28 × 28 that the network knows'),
+    '08_inference': ('inference', 'both networks together: read a photo or a whole page, and say when not to answer'),
     '09_widgets': ('widgets', 'upload a picture or draw a digit, and see what the network makes of it'),
     '11_recipes': ('recipes', 'where the time goes: the same accuracy in a fraction of it, and better ones'),
     '12_robustness': ('robustness', 'noise, tilt, an attack, letters and shoes: where it fails, when not to answer, what "90 % sure" is worth'),
