@@ -462,8 +462,8 @@ owner""": 'its number in the list', 'lambda x, y: 0': 'it is called as', '0': 'w
             'that is not what comes back', 'that is not what comes back'),
         choice('c', {'a': 'with fewer than three digits, no other way is tried',
                      'b': 'an 8 upside down is an 8, and a 6 is a 9: it has no reason to doubt'})),
-        'Wrong, confident, and silent, and no network could do better: upside down, 86 is 98. With four digits '
-        'there is more to go by, and the page is turned.',
+        'Wrong, confident, and silent, and no network could do better: upside down, 86 is 98. The 4 and the 7 of '
+        '8647 make sense only one way, so that page is turned.',
         '`read_number(np.rot90(written(\'86\'), 2).copy())`, and look at `warning` of each answer.',
         """rows = read_number(np.rot90(written('86'), 2).copy())
 (int(''.join(str(p.digit) for p in rows[0])), 'c')""",

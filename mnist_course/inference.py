@@ -194,13 +194,13 @@ def predict(
     """
     return classify([look(source)], shipped_model() if model is None else model)[0]
 
-# %% ../nbs/08_inference.ipynb #1df9b7bf
+# %% ../nbs/08_inference.ipynb #bc875fa4
 def show_prediction(
     source, # path, bytes, file object, PIL image, numpy array or tensor
     model:nn.Module|None=None, # a trained network; None takes the one that ships with the package
     axes=None, # three matplotlib Axes; None makes a figure
 ): # the three Axes
-    "Draw an image with the box of its digit, what the network saw, and its confidence in each digit."
+    "Draw an image with the box of its digit, what the network saw, and how confident it is."
     image = open_image(source)
     return draw_prediction(image, predict(image, model), axes)
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from .evaluation import sure_text
 from .images import SourceImage
 
-# %% ../nbs/library/showing.ipynb #be750699
+# %% ../nbs/library/showing.ipynb #932a3d79
 def draw_prediction(
     image:SourceImage, # that was read
     p, # what was read in it: a `Prediction`
     axes=None, # three matplotlib Axes; None makes a figure
 ): # the three Axes
-    "Draw an image with the box of its digit, what the network saw, and its confidence in each digit."
+    "Draw an image with the box of its digit, what the network saw, and how confident it is."
     import matplotlib.pyplot as plt
     if axes is None:
         axes = plt.subplots(1, 3, figsize=(7, 2.2), width_ratios=(1.2, 1, 1.2), layout='constrained')[1]
@@ -32,7 +32,8 @@ def draw_prediction(
     axes[2].barh(range(10), [100*v for v in p.probs], color=colors)
     axes[2].set(yticks=range(10), xlim=(0, 100), xlabel='probability (%)')
     axes[2].invert_yaxis()
-    titles = 'what you gave', 'what the network sees', f'{p.digit}, {sure_text(p.confidence)} confident'
+    said = f'{p.digit}, {sure_text(p.confidence)} confident'
+    titles = 'what you gave', 'what the network sees', said
     for ax, title in zip(axes, titles):
         ax.set_title(title, fontsize=10)
     for ax in axes[:2]:

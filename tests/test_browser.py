@@ -215,7 +215,7 @@ def test_uploaded_pictures_are_read_on_the_page_and_rubbish_gets_a_sentence(page
     alt = output.locator('img').first.get_attribute('alt')
     assert alt.startswith('chalk_2.jpg: read as 2')
     upload(tmp_path/'shopping.png', course/'test_images'/'pencil_0.jpg')
-    output.get_by_role('alert').get_by_text('is not a picture').wait_for()
+    output.get_by_role('alert').get_by_text('is not an image').wait_for()
     output.get_by_text('pencil_0.jpg: it reads 0').wait_for()
     drop(page, output.locator('.picture-drop'), {'marker_2.jpg': (course/'test_images'/'marker_2.jpg').read_bytes()})
     output.get_by_text('marker_2.jpg: it reads 2').wait_for()
