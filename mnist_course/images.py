@@ -187,11 +187,9 @@ def array_image(
         a = a[..., 0]
     if a.ndim not in (2, 3) or a.size == 0 or (a.ndim == 3 and a.shape[-1] not in (3, 4)):
         raise ValueError(f'one image has the shape (H,W), (H,W,3) or (H,W,4), not {tuple(np.shape(values))}')
-    if a.dtype.kind == 'f':
-        a = a.astype(np.float32)  # half precision would overflow below
     if a.dtype.kind == 'f' and not np.isfinite(a).all():
         raise ValueError('the image has NaN or infinite values')
-    low, high = a.min(), a.max()
+    low, high = float(a.min()), float(a.max())
     if low < 0 or high > 65_535:
         raise ValueError(f'values from {low:.4g} to {high:.4g}: an image has 0…1, 0…255 or 0…65535')
     return Image.fromarray((a.astype(np.float32)*(255/full_scale(a))).round().clip(0, 255).astype(np.uint8))
@@ -273,5 +271,5 @@ def open_image(
     scale = image.width/size[0], image.height/size[1]
     rgb, (left, top) = colors(image)
     if min(rgb.shape[:2]) < 5 or max(rgb.shape[:2]) > 50*min(rgb.shape[:2]):
-        raise ValueError(f'an image of {rgb.shape[1]} × {rgb.shape[0]} pixels holds no digit')
+        raise ValueError(f'an image of {size[0]} × {size[1]} pixels holds no digit')
     return SourceImage(rgb, (left/scale[0], top/scale[1]), scale, remark)

@@ -168,3 +168,13 @@ def test_a_crop_beyond_the_edge_has_at_least_one_pixel_and_images_can_be_compare
     image = open_image(digit)
     assert image.crop((100, 100, 5, 5)).size == (1, 1) and image.crop((20, -5, 50, 15)).size == (8, 10)
     assert (image == image) is True and (image == open_image(digit)) is False
+
+
+def test_numbers_beyond_any_image_are_one_sentence_without_a_warning():
+    with warnings.catch_warnings(), pytest.raises(ValueError, match='values from'):
+        warnings.simplefilter('error')
+        open_image(np.full((30, 30), 1e300))
+
+
+def test_a_strip_is_refused_by_the_size_that_it_has():
+    with pytest.raises(ValueError, match='20000 × 1 pixels'): open_image(np.zeros((1, 20_000), np.uint8))
