@@ -475,7 +475,7 @@ QUIZ['08_inference'] = Questions([
         'It takes much longer, and digits much larger than in training are not seen as digits':
             'Twice the size is four times the work, and a stroke of 50 pixels looks like a shadow.',
         'It can only take square pages of one size': 'It has no linear layer, so it takes pages of any size.'}, 1),
-    Quiz('08_inference', 'b', 'A page has twelve digits. The finder misses one of them. What will the answer say?', {
+    Quiz('08_inference', 'b', 'A page has twelve digits. The finder sees nothing where one of them is. What will the answer say?', {
         'Eleven digits, one of them with a warning': 'A warning belongs to a digit that was found. This one was not.',
         'Eleven digits, and nothing of the twelfth': 'What is missed leaves no trace. If you know how many there should be, count.',
         'Nothing: it refuses the page': 'It cannot know that one is missing.'}, 1),

@@ -119,6 +119,24 @@ class Core(NamedTuple):
     h:float
     confidence:float # of the finder, 0…1
 
+# %% ../nbs/07_finder.ipynb #d1f1ded0
+LEVELS = .65, .8, .9 # a spot that falls apart at one of these is more than one digit …
+PART = .15 # … if each part has this fraction of it
+
+def divided(
+    core:np.ndarray, # (h,w), 0…1
+    mask:np.ndarray, # (h,w) uint8: the spots, as 1
+    level:float,
+)->np.ndarray: # (h,w) uint8
+    "Replace each spot of which two or more large parts are above a level by these parts."
+    n, spots, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    higher = mask*(core > level).astype(np.uint8)
+    _, parts, part_stats, _ = cv2.connectedComponentsWithStats(higher, connectivity=4)
+    whole = spots.ravel()[np.unique(parts, return_index=True)[1]]  # the spot in which a part lies
+    large = (part_stats[:, 4] >= PART*stats[whole, 4]) & (whole > 0)
+    several = np.bincount(whole[large], minlength=n) > 1
+    return np.where(several[spots], large[parts] & (parts > 0), mask).astype(np.uint8)
+
 # %% ../nbs/07_finder.ipynb #58954498
 def find_cores(
     core:np.ndarray, # (H/2,W/2), 0…1, by `finder_maps`
@@ -126,6 +144,8 @@ def find_cores(
 )->list[Core]:
     "The digits on a page: one for each spot of the map of cores."
     mask = (core > .5).astype(np.uint8)
+    for level in LEVELS:
+        mask = divided(core, mask, level)
     _, spots, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     found = []
     for number, (x, y, w, h, _) in enumerate(boxes[1:].tolist(), 1):

@@ -146,11 +146,10 @@ def own_ink(
     others:list[Core], # the same for the other digits of the image
 )->tuple[np.ndarray, float]: # the ink of the digit itself, (64,64); the finder's confidence
     "Each pixel of ink belongs to the digit that is nearest, measured in the digit's own size."
-    seen = find_cores(core, smallest=10)
-    mine = [c for c in seen if same_digit(c, own)]
-    foreign = [c for c in seen if c not in mine]
-    foreign += [c for c in others if not any(same_digit(c, s) for s in seen)]
-    mine = mine or [own]
+    rivals = [c for c in others if not same_digit(c, own)]
+    seen = [c for c in find_cores(core, smallest=10) if not any(same_digit(c, r) for r in rivals)]
+    mine = [c for c in seen if same_digit(c, own)] or [own]
+    foreign = [c for c in seen if not same_digit(c, own)] + rivals
     y, x = np.mgrid[1:CLOSE_UP:2, 1:CLOSE_UP:2]
     nearest = [np.min([distance(c, x, y) for c in part], axis=0) for part in (mine, foreign) if part]
     owned = nearest[0] <= nearest[-1]

@@ -112,15 +112,17 @@ def one_module(
 # %% ../nbs/14_serve.ipynb #bcf6dcee
 def numbers_of(
     module:str, # of this package, such as `locate`
-)->dict[str, float]: # name -> value
-    "The constants of a module that are numbers."
+)->dict[str, float|tuple]: # name -> value
+    "The constants of a module that are numbers, or tuples of them."
     names = vars(import_module(f'mnist_course.{module}'))
-    return {name: value for name, value in names.items() if name.isupper() and isinstance(value, int | float)}
+    def numeric(value):
+        return isinstance(value, int | float) or isinstance(value, tuple) and all(map(numeric, value))
+    return {name: value for name, value in names.items() if name.isupper() and numeric(value)}
 
 def reader_settings(
 )->dict[str, dict]: # constants: name -> number; remarks: name -> sentence
     "What the page's own reader takes from the library: its constants, and what may be said of an answer."
-    constants: dict[str, float] = {}
+    constants: dict[str, float|tuple] = {}
     for module in ('images', 'finder', 'locate', 'mnist_form', 'inference', 'reading_order'):
         constants |= numbers_of(module)
     return dict(constants=constants, remarks={**REMARKS, 'crowded': CROWDED})

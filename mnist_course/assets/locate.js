@@ -5,7 +5,8 @@
 import {above, boundingBox, components, quantile, resize, round} from './pixels.js';
 
 const {constants, remarks} = JSON.parse(document.getElementById('settings').textContent);
-const {CORE_WIDTH, CORE_HEIGHT, FIRST_LOOK, SECOND_LOOK, LARGEST_ZOOM, SHORTEST} = constants;
+const {CORE_WIDTH, CORE_HEIGHT, LEVELS, PART} = constants;
+const {FIRST_LOOK, SECOND_LOOK, LARGEST_ZOOM, SHORTEST} = constants;
 const {SMALL, GOOD, CLOSE_UP, ROOM, MOST, SAME} = constants;
 const HALF = CLOSE_UP/2;
 
@@ -18,8 +19,25 @@ async function finderMaps(finder, views, width, height) {  // ink, cores, other 
   return views.map((_, k) => [map(3*k), map(3*k + 1), map(3*k + 2)]);
 }
 
+function divided(core, width, spot, level) {  // the large parts above a level, if there are several
+  const [left, top, w, h] = spot.box;
+  const higher = new Float32Array(w*h);
+  for (const i of spot.places) {
+    if (core[i] > level) higher[(Math.floor(i/width) - top)*w + i % width - left] = 1;
+  }
+  const parts = components(higher, w).filter(({area}) => area >= PART*spot.area);
+  if (parts.length < 2) return [spot];
+  return parts.map(({box: [x, y, ...size], area, places}) => ({
+    box: [left + x, top + y, ...size],
+    area,
+    places: places.map(i => (top + Math.floor(i/w))*width + left + i % w),
+  }));
+}
+
 function findCores(core, width, smallest = 6) {
-  return components(core, width).map(({box}) => box)
+  let spots = components(core, width);
+  for (const level of LEVELS) spots = spots.flatMap(spot => divided(core, width, spot, level));
+  return spots.map(({box}) => box)
     .filter(([, , w, h]) => 2*Math.max(w, h) >= smallest)
     .map(([x, y, w, h]) => ({x: 2*x + w, y: 2*y + h, w: 2*w/CORE_WIDTH, h: 2*h/CORE_HEIGHT}));
 }
@@ -75,10 +93,10 @@ function sameDigit(a, b) {
 }
 
 function ownInk(ink, core, own, others) {  // each pixel belongs to the nearest digit
-  const seen = findCores(core, HALF, 10);
+  const rivals = others.filter(c => !sameDigit(c, own));
+  const seen = findCores(core, HALF, 10).filter(c => !rivals.some(r => sameDigit(c, r)));
   const mine = seen.filter(c => sameDigit(c, own));
-  const foreign = seen.filter(c => !mine.includes(c));
-  foreign.push(...others.filter(c => !seen.some(s => sameDigit(c, s))));
+  const foreign = [...seen.filter(c => !mine.includes(c)), ...rivals];
   if (!mine.length) mine.push(own);
   return ink.map((v, i) => {
     const x = 2*(i % HALF) + 1;

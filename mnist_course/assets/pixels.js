@@ -114,7 +114,7 @@ export function components(map, width) {  // the spots above .5; a pixel has fou
         open[k] = 0;
       }
     }
-    found.push({box: boundingBox(spot, width), area: spot.length});
+    found.push({box: boundingBox(spot, width), area: spot.length, places: spot});
   }
   return found;
 }
