@@ -2,12 +2,12 @@
 // the same names. Constants are Python's, in the page's settings.
 //   import {cutOut, locate, missed} from './locate.js';
 // finder(Float32Array, [n, 3, h, w]) gives maps of half that size, as {data, dims}.
-import {above, boundingBox, components, quantile, resize, round} from './pixels.js';
+import {above, boundingBox, components, quantile, resize, round, sum} from './pixels.js';
 
 const {constants, remarks} = JSON.parse(document.getElementById('settings').textContent);
 const {CORE_WIDTH, CORE_HEIGHT, LEVELS, PART} = constants;
 const {FIRST_LOOK, SECOND_LOOK, LARGEST_ZOOM, SHORTEST} = constants;
-const {SMALL, GOOD, CLOSE_UP, ROOM, MOST, SAME} = constants;
+const {SMALL, GOOD, CLOSE_UP, ROOM, MOST, LEAST, SAME} = constants;
 const HALF = CLOSE_UP/2;
 
 async function finderMaps(finder, views, width, height) {  // ink, cores, other writing of each
@@ -34,12 +34,21 @@ function divided(core, width, spot, level) {  // the large parts above a level, 
   }));
 }
 
+function meanAt(values, places) {
+  return sum(places.map(i => values[i]))/places.length;
+}
+
 function findCores(core, width, smallest = 6) {
   let spots = components(core, width);
   for (const level of LEVELS) spots = spots.flatMap(spot => divided(core, width, spot, level));
-  return spots.map(({box}) => box)
-    .filter(([, , w, h]) => 2*Math.max(w, h) >= smallest)
-    .map(([x, y, w, h]) => ({x: 2*x + w, y: 2*y + h, w: 2*w/CORE_WIDTH, h: 2*h/CORE_HEIGHT}));
+  return spots.filter(({box: [, , w, h]}) => 2*Math.max(w, h) >= smallest)
+    .map(({box: [x, y, w, h], places}) => ({
+      x: 2*x + w,
+      y: 2*y + h,
+      w: 2*w/CORE_WIDTH,
+      h: 2*h/CORE_HEIGHT,
+      confidence: meanAt(core, places),
+    }));
 }
 
 // locate
@@ -54,7 +63,7 @@ async function lookAt(finder, {planes, width: w, height: h}, longest) {  // `loo
   const columns = Math.ceil(width/2);
   const [across, down] = [w/width, h/height];
   const cores = findCores(core, columns)
-    .map(c => ({x: c.x*across, y: c.y*down, w: c.w*across, h: c.h*down}));
+    .map(c => ({...c, x: c.x*across, y: c.y*down, w: c.w*across, h: c.h*down}));
   const parts = marked => components(marked, columns).filter(({area}) => area >= 3)
     .map(({box: [x, y, w, h]}) => [2*across*x, 2*down*y, 2*across*w, 2*down*h]);
   return {cores, ink: parts(ink), signs: parts(other), scale};
@@ -98,17 +107,19 @@ function ownInk(ink, core, own, others) {  // each pixel belongs to the nearest 
   const mine = seen.filter(c => sameDigit(c, own));
   const foreign = [...seen.filter(c => !mine.includes(c)), ...rivals];
   if (!mine.length) mine.push(own);
-  return ink.map((v, i) => {
+  const owned = ink.map((v, i) => {
     const x = 2*(i % HALF) + 1;
     const y = 2*Math.floor(i/HALF) + 1;
     const nearest = cores => Math.min(...cores.map(c => distance(c, x, y)));
     return nearest(mine) <= nearest(foreign) ? v : 0;
   });
+  return [owned, Math.max(...mine.map(c => c.confidence))];
 }
 
 function inCloseUp(core, [left, top, side]) {
   const zoom = CLOSE_UP/side;
-  return {x: (core.x - left)*zoom, y: (core.y - top)*zoom, w: core.w*zoom, h: core.h*zoom};
+  const [x, y] = [(core.x - left)*zoom, (core.y - top)*zoom];
+  return {...core, x, y, w: core.w*zoom, h: core.h*zoom};
 }
 
 function shared([ax, ay, aw, ah], [bx, by, bw, bh]) {  // of the smaller box, in the other
@@ -128,12 +139,13 @@ export async function cutOut(finder, image, cores) {  // the ink of each digit, 
       const middle = cores[start + k];
       const near = c => Math.max(Math.abs(c.x - middle.x), Math.abs(c.y - middle.y)) < side;
       const others = cores.filter(c => c !== middle && near(c)).map(c => inCloseUp(c, place));
-      const own = ownInk(ink, core, inCloseUp(middle, place), others);
+      const [own, confidence] = ownInk(ink, core, inCloseUp(middle, place), others);
       const unit = side/HALF;
       const places = above(own, .5);
       const [x, y, w, h] = boundingBox(places, HALF);
       const box = [left + x*unit, top + y*unit, w*unit, h*unit];
-      if (places.length >= 8) found.push({ink: own, box});
+      const certain = places.length >= 8 && confidence*meanAt(own, places) >= LEAST;
+      if (certain) found.push({ink: own, box});
     });
   }
   found.sort((a, b) => b.box[2]*b.box[3] - a.box[2]*a.box[3]);
