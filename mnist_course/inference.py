@@ -34,6 +34,7 @@ class Seen(NamedTuple):
     remark:str|None # what must be said of it, in a sentence
     cut:bool=False # does it touch the edge of the image
     note:str|None=None # what is said of it where there is nothing more important to say
+    found:float=1. # the finder's confidence that it is a digit; 1 for an image in MNIST's form
 
 # %% ../nbs/08_inference.ipynb #ed53245d
 REMARKS = { # all that may be said of an answer; the page in the browser is given them too
@@ -103,7 +104,8 @@ def look(
     elif faint:
         remark = remark or REMARKS['faint']
     form = torch.from_numpy(mnist_form(main.ink))
-    return Seen(form, image.in_source(main.box), remark, touches_edge(main.box, image.size))
+    cut = touches_edge(main.box, image.size)
+    return Seen(form, image.in_source(main.box), remark, cut, found=main.confidence)
 
 # %% ../nbs/08_inference.ipynb #2c7098ee
 def preprocess(
@@ -117,20 +119,25 @@ def preprocess(
 
 # %% ../nbs/08_inference.ipynb #ad767df9
 CERTAIN = .9999 # a digit may touch the edge and be whole: no warning at this confidence
-GUESS = .6 # below, a network that has not learned to doubt is told to be unsure
+GUESS = .7 # below, a digit that was cut out of a page is unsure, and one by a network that cannot doubt
+SHAKY = .65 # a digit of which the finder is less confident does not look like one
 
 def doubts(
     probs:Tensor, # (10,)
     threshold:float|None, # the model's own, on confidence; None if it has not learned to doubt
     cut:bool=False, # does the digit touch the edge of the image
+    found:float=1., # the finder's confidence that it is a digit; 1 for an image in MNIST's form
 )->str|None: # a sentence, or None
     "What should be said of an answer that is not to be trusted."
     best = probs.topk(2)
     confidence = best.values[0]
-    if confidence < (GUESS if threshold is None else threshold):
+    least = threshold if threshold is not None and found == 1 else GUESS
+    if confidence < least:
         if threshold is None or best.values.sum() > GUESS:
             first, second = best.indices.tolist()
             return REMARKS['unsure'].format(first=first, second=second)
+        return REMARKS['strange']
+    if found < SHAKY:
         return REMARKS['strange']
     if cut and confidence < CERTAIN:
         return REMARKS['cut']
@@ -178,7 +185,7 @@ def classify(
     answers = []
     for one, probs in zip(seen, predict_probs(model, batch)):
         digit = int(probs.argmax())
-        warning = one.remark or doubts(probs, threshold, one.cut) or one.note
+        warning = one.remark or doubts(probs, threshold, one.cut, one.found) or one.note
         confidence = float(probs[digit])
         answers.append(Prediction(digit, confidence, probs.tolist(), one.image, warning, one.box))
     return answers
@@ -237,6 +244,7 @@ def read_number(
             note = REMARKS['turned']
         elif beside_a_sign(digit.box, signs):
             note = REMARKS['beside']
-        seen.append(Seen(form, box, image.remark, touches_edge(digit.box, size), note))
+        cut = touches_edge(digit.box, size)
+        seen.append(Seen(form, box, image.remark, cut, note, digit.confidence))
     answers = classify(seen, model)
     return [[answers[i] for i in row] for row in in_rows(boxes)]

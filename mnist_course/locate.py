@@ -47,9 +47,10 @@ class Look:
 
     def parts(self,
         marked:np.ndarray, # (h,w), 0…1: `ink` or `other`
+        level:float=.5, # what is above counts
     )->list[Region]: # in pixels of the image
         "The boxes of what is marked, piece by piece."
-        mask = (marked > .5).astype(np.uint8)
+        mask = (marked > level).astype(np.uint8)
         _, _, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         across, down = self.unit
         return [(x*across, y*down, w*across, h*down) for x, y, w, h, area in boxes[1:].tolist() if area >= 3]
@@ -61,11 +62,11 @@ class Look:
     def missed(self,
         boxes:list[Region], # of the digits that were read
     )->list[Region]: # in pixels of the image
-        "The boxes of ink that is as tall as a digit and lies in none of those that were read."
+        "The boxes of what may be ink, is nearly as tall as a digit, and lies in none of those that were read."
         if not boxes:
             return []
-        tall = .5*float(np.median([h for _, _, _, h in boxes]))
-        return [part for part in self.parts(self.ink)
+        tall = .4*float(np.median([h for _, _, _, h in boxes]))
+        return [part for part in self.parts(self.ink, .2)
                 if part[3] > tall and all(shared(part, box) < .3 for box in boxes)]
 
 def look(

@@ -64,14 +64,14 @@ async function lookAt(finder, {planes, width: w, height: h}, longest) {  // `loo
   const [across, down] = [w/width, h/height];
   const cores = findCores(core, columns)
     .map(c => ({...c, x: c.x*across, y: c.y*down, w: c.w*across, h: c.h*down}));
-  const parts = marked => components(marked, columns).filter(({area}) => area >= 3)
+  const parts = (marked, level) => components(marked, columns, level).filter(({area}) => area >= 3)
     .map(({box: [x, y, w, h]}) => [2*across*x, 2*down*y, 2*across*w, 2*down*h]);
-  return {cores, ink: parts(ink), signs: parts(other), scale};
+  return {cores, ink: parts(ink, .2), signs: parts(other, .5), scale};
 }
 
-export function missed(ink, boxes) {  // what is as tall as a digit and was not read
+export function missed(ink, boxes) {  // what may be a digit and was not read
   if (!boxes.length) return [];
-  const tall = .5*quantile(Float64Array.from(boxes, ([, , , h]) => h).sort(), .5);
+  const tall = .4*quantile(Float64Array.from(boxes, ([, , , h]) => h).sort(), .5);
   return ink.filter(part => part[3] > tall && boxes.every(box => shared(part, box) < .3));
 }
 
@@ -144,8 +144,8 @@ export async function cutOut(finder, image, cores) {  // the ink of each digit, 
       const places = above(own, .5);
       const [x, y, w, h] = boundingBox(places, HALF);
       const box = [left + x*unit, top + y*unit, w*unit, h*unit];
-      const certain = places.length >= 8 && confidence*meanAt(own, places) >= LEAST;
-      if (certain) found.push({ink: own, box});
+      const certain = places.length >= 8 ? confidence*meanAt(own, places) : 0;
+      if (certain >= LEAST) found.push({ink: own, box, confidence: certain});
     });
   }
   found.sort((a, b) => b.box[2]*b.box[3] - a.box[2]*a.box[3]);

@@ -100,8 +100,8 @@ export function boundingBox(places, width) {  // of pixels, named by their numbe
   return places.length ? [left, top, right - left, bottom - top] : [0, 0, 0, 0];
 }
 
-export function components(map, width) {  // the spots above .5; a pixel has four neighbors
-  const open = Uint8Array.from(map, v => v > .5);
+export function components(map, width, level = .5) {  // the spots above; a pixel has four neighbors
+  const open = Uint8Array.from(map, v => v > level);
   const found = [];
   for (let start = 0; start < open.length; start++) {
     if (!open[start]) continue;

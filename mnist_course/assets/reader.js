@@ -8,7 +8,7 @@ import {above, boundingBox, gray, inSource, isMnist, mnistForm} from './pixels.j
 import {quantile, range, rot90, round, sum} from './pixels.js';
 
 const {constants, remarks, doubt} = JSON.parse(document.getElementById('settings').textContent);
-const {CLOSE_UP, SIDE, FAINT, CERTAIN, GUESS, UPRIGHT} = constants;
+const {CLOSE_UP, SIDE, FAINT, CERTAIN, GUESS, SHAKY, UPRIGHT} = constants;
 const HALF = CLOSE_UP/2;
 
 function fill(sentence, values) {
@@ -36,22 +36,23 @@ async function look(image, finder) {  // `look` of inference: the largest digit
     const remark = isFaint(image) ? remarks.blank : remarks.nothing;
     return {pixels: new Uint8Array(SIDE*SIDE), box: null, remark};
   }
-  const [{ink, box}] = digits;
+  const [{ink, box, confidence: found}] = digits;
   const longer = ([, , w, h]) => Math.max(w, h);
   const count = digits.filter(digit => longer(digit.box) > .45*longer(box)).length;
   let remark = null;
   if (count > 1) remark = fill(remarks.several, {count});
   else if (isFaint(image)) remark = remarks.faint;
   const cut = touchesEdge(box, image);
-  return {pixels: mnistForm(ink, HALF), box: inSource(image, box), remark, cut};
+  return {pixels: mnistForm(ink, HALF), box: inSource(image, box), remark, cut, found};
 }
 
-function doubts(probs, cut) {
+function doubts(probs, cut, found = 1) {
   const [first, second] = range(probs.length).sort((a, b) => probs[b] - probs[a]);
-  if (probs[first] < (doubt ?? GUESS)) {
+  if (probs[first] < (found === 1 ? doubt ?? GUESS : GUESS)) {
     const two = doubt === null || probs[first] + probs[second] > GUESS;
     return two ? fill(remarks.unsure, {first, second}) : remarks.strange;
   }
+  if (found < SHAKY) return remarks.strange;
   return cut && probs[first] < CERTAIN ? remarks.cut : null;
 }
 
@@ -65,9 +66,9 @@ async function predictProbs(model, images) {
 async function classify(seen, model) {
   const all = seen.length ? await predictProbs(model, seen.map(({pixels}) => pixels)) : [];
   return all.map((probs, k) => {
-    const {pixels, box, remark, cut} = seen[k];
+    const {pixels, box, remark, cut, found} = seen[k];
     const confidence = Math.max(...probs);
-    const warning = remark ?? doubts(probs, cut);
+    const warning = remark ?? doubts(probs, cut, found);
     return {digit: probs.indexOf(confidence), confidence, probs, pixels, warning, box};
   });
 }
@@ -144,8 +145,9 @@ export async function readNumber(image, finder, model) {
   }
   const boxes = digits.map(({box}) => box);
   const incomplete = missed(found.ink, boxes).map(part => nearest(boxes, part));
-  const seen = digits.map(({ink, box}) => ({
+  const seen = digits.map(({ink, box, confidence}) => ({
     pixels: mnistForm(ink, HALF),
+    found: confidence,
     box: inSource(image, turned(box, (4 - turns) % 4, page)),
     cut: touchesEdge(box, page),
   }));
