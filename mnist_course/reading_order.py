@@ -35,7 +35,7 @@ def in_rows(
     return sorted(rows, key=lambda r: np.mean([boxes[i][1] + boxes[i][3]/2 for i in r]))
 
 # %% ../nbs/library/reading_order.ipynb #7856265d
-UPRIGHT = .1 # nats a digit: another way must be so much better; most pages are photographed upright
+UPRIGHT = .05 # nats a digit: another way must be so much better; most pages are photographed upright
 
 def orientation(
     digits:list[FoundDigit],
