@@ -53,6 +53,7 @@ REMARKS = { # all that may be said of an answer; the page in the browser is give
 
 # %% ../nbs/08_inference.ipynb #3df98afd
 FAINT = 12 # of 255: where an image varies less, its ink may be nothing but grain
+LEAST = .48 # what the finder is less confident of is left out; chosen on drawn validation pages
 
 def touches_edge(
     box:Region, # x, y, w, h
@@ -93,7 +94,7 @@ def look(
         box = image.in_source(bounding_box(gray > 8))
         return Seen(torch.from_numpy(gray.round().astype(np.uint8)), box, remark)
     faint = is_faint(image.rgb)
-    digits, _ = digits_on(image.rgb)
+    digits = [digit for digit in digits_on(image.rgb)[0] if digit.confidence >= LEAST]
     if not digits:
         remark = remark or REMARKS['blank' if faint else 'nothing']
         return Seen(torch.zeros(28, 28, dtype=torch.uint8), None, remark)
@@ -226,10 +227,11 @@ def read_number(
     if is_mnist(rgb.mean(-1)):
         return [[predict(image, model)]]
     digits, page = digits_on(rgb)
-    turns = orientation(digits, model)
+    turns = orientation(digits, model, lambda: digits_on(np.rot90(rgb).copy())[0])
     if turns: # look again, now that the page is upright
-        rgb = np.ascontiguousarray(np.rot90(rgb, turns))
+        rgb = np.rot90(rgb, turns).copy()
         digits, page = digits_on(rgb)
+    digits = [digit for digit in digits if digit.confidence >= LEAST]
     size = rgb.shape[1], rgb.shape[0]
     boxes, signs = [digit.box for digit in digits], page.signs()
     incomplete = {nearest(boxes, part) for part in page.missed(boxes)}

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FIRST_LOOK', 'SECOND_LOOK', 'LARGEST_ZOOM', 'SHORTEST', 'SMALL', 'GOOD', 'CLOSE_UP', 'ROOM', 'MOST', 'CROWDED',
-           'LEAST', 'SAME', 'TooManyDigits', 'Look', 'look', 'locate', 'close_up', 'in_close_up', 'distance',
-           'same_digit', 'own_ink', 'shared', 'FoundDigit', 'cut_out']
+           'SAME', 'TooManyDigits', 'Look', 'look', 'locate', 'close_up', 'in_close_up', 'distance', 'same_digit',
+           'own_ink', 'shared', 'FoundDigit', 'cut_out']
 
 # %% ../nbs/library/locate.ipynb #fde87528
 import math
@@ -29,7 +29,6 @@ CLOSE_UP = 128 # pixels: the side of a close-up
 ROOM = 1.6 # a close-up is so many times as large as its digit
 MOST = 400 # digits on a page
 CROWDED = f'there seem to be more than {MOST} digits on this page: give a part of it'
-LEAST = .48 # a digit of which the finder is less confident, core times ink, is left out
 SAME = .6 # two digits whose boxes share more than this are one
 
 class TooManyDigits(ValueError):
@@ -195,8 +194,7 @@ def cut_out(
             confidence *= float(own[mask].mean())
             x, y, w, h = bounding_box(mask)
             unit = side/len(own)
-            if confidence >= LEAST:
-                found.append(FoundDigit(own, (left + x*unit, top + y*unit, w*unit, h*unit), confidence))
+            found.append(FoundDigit(own, (left + x*unit, top + y*unit, w*unit, h*unit), confidence))
     found.sort(key=lambda digit: -digit.box[2]*digit.box[3])
     kept: list[FoundDigit] = []
     for digit in found:

@@ -92,7 +92,7 @@ def first_maps(
     with torch.inference_mode():
         maps = convolution(normalize(image[None]).to(convolution.weight.device)).relu()[0]
     count, height, width = maps.shape
-    values = (255*maps/maps.max().clamp(min=1e-6)).byte().flatten().tolist()
+    values = (255*maps/maps.max().clamp(min=1e-6)).round().byte().flatten().tolist()
     return dict(count=count, height=height, width=width, values=values)
 
 # %% ../nbs/14_serve.ipynb #6b5f07fb

@@ -29,7 +29,8 @@ from mnist_course.inference import (
 from mnist_course.mnist_form import trimmed
 from mnist_course.model import MnistCNN
 from mnist_course.not_digits import DOODLES, arc, doodle, font_files, letter
-from mnist_course.pages import make_page
+from mnist_course.pages import CAUSES, make_page
+from mnist_course.pens import PENS
 
 IMAGES = ROOT/'test_images'
 SEVEN = IMAGES/'my_digit_7.png'
@@ -270,7 +271,8 @@ def test_a_page_of_numbers_is_read_whichever_way_it_lies(turns):
     page = np.rot90(page_of(numbers), turns)
     rows = read_number(page)
     assert text(rows) == numbers
-    assert all(('turned' in (p.warning or '')) == (turns > 0) for row in rows for p in row)
+    assert turns == 0 or all(p.warning for row in rows for p in row)
+    assert any('turned' in (p.warning or '') for row in rows for p in row) == (turns > 0)
     for x, y, w, h in (p.box for row in rows for p in row):
         assert 0 <= x and x + w <= page.shape[1] and 0 <= y and y + h <= page.shape[0] and page[y:y+h, x:x+w].min() < 100
 
@@ -303,11 +305,9 @@ def test_where_no_digit_is_hardly_anything_is_read_without_a_warning(kind, most)
     assert sum(not r.right and not r.flagged for r in readings) <= most
 
 
-FLOORS = {  # of twenty pages each: a little below what the shipped weights reach
-    'rules': .8, 'specks': .9, 'words': .9, 'scribble': .9, 'shapes': .9, 'long stroke': .8, 'falloff': .85, 'shadow': .75, 'fold': .9, 'desk': .9,
-    'reflection': .85, 'pasted': .5, 'thumb': .8, 'app bars': .9, 'perspective': .9, 'tight': .8, 'close-up': .9, 'exposure': .9,
-    'out of focus': .9, 'shaken': .9, 'noise': .9, 'low resolution': .9, 'JPEG': .9, 'black and white': .8, 'negative': .9, 'pencil': .9,
-    'ballpoint': .9, 'chalk': .9, 'mouse': .9, 'marker': .9, 'plain': .9, 'screen': .6}
+FLOORS = {**dict.fromkeys([*CAUSES, *PENS, 'screen'], .9),  # of twenty pages each: a little below what the shipped weights reach
+          **dict.fromkeys(['rules', 'words', 'scribble', 'shadow', 'reflection', 'pasted'], .8)}
+del FLOORS['turned']  # a single digit is not turned
 
 
 @pytest.mark.parametrize('cause', FLOORS)
@@ -324,7 +324,7 @@ def test_a_drawn_page_is_read_whichever_way_it_lies(turns):
     page = make_page(np.random.default_rng(11), kinds.writer(), (384, 512), layout='rows', causes={'rules', 'shadow', 'falloff'})
     pixels = np.ascontiguousarray(np.rot90(page.rgb.astype(np.uint8), turns))
     rows = read_number(pixels)
-    assert text(rows) == ['9534691', '3722361']
+    assert text(rows) == ['9534184', '3722361']
     assert all(('turned' in (p.warning or '')) == (turns > 0) or p.warning for row in rows for p in row)
 
 

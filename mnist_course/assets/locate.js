@@ -7,7 +7,7 @@ import {above, boundingBox, components, quantile, resize, round, sum} from './pi
 const {constants, remarks} = JSON.parse(document.getElementById('settings').textContent);
 const {CORE_WIDTH, CORE_HEIGHT, LEVELS, PART} = constants;
 const {FIRST_LOOK, SECOND_LOOK, LARGEST_ZOOM, SHORTEST} = constants;
-const {SMALL, GOOD, CLOSE_UP, ROOM, MOST, LEAST, SAME} = constants;
+const {SMALL, GOOD, CLOSE_UP, ROOM, MOST, SAME} = constants;
 const HALF = CLOSE_UP/2;
 
 async function finderMaps(finder, views, width, height) {  // ink, cores, other writing of each
@@ -144,8 +144,8 @@ export async function cutOut(finder, image, cores) {  // the ink of each digit, 
       const places = above(own, .5);
       const [x, y, w, h] = boundingBox(places, HALF);
       const box = [left + x*unit, top + y*unit, w*unit, h*unit];
-      const certain = places.length >= 8 ? confidence*meanAt(own, places) : 0;
-      if (certain >= LEAST) found.push({ink: own, box, confidence: certain});
+      if (places.length < 8) return;
+      found.push({ink: own, box, confidence: confidence*meanAt(own, places)});
     });
   }
   found.sort((a, b) => b.box[2]*b.box[3] - a.box[2]*a.box[3]);

@@ -8,7 +8,8 @@ import {above, boundingBox, gray, inSource, isMnist, mnistForm} from './pixels.j
 import {quantile, range, rot90, round, sum} from './pixels.js';
 
 const {constants, remarks, doubt} = JSON.parse(document.getElementById('settings').textContent);
-const {CLOSE_UP, SIDE, FAINT, CERTAIN, GUESS, SHAKY, UPRIGHT} = constants;
+const {CLOSE_UP, SIDE, FAINT, LEAST, CERTAIN, GUESS} = constants;
+const {SHAKY, UPRIGHT, CONVINCING} = constants;
 const HALF = CLOSE_UP/2;
 
 function fill(sentence, values) {
@@ -31,19 +32,20 @@ async function look(image, finder) {  // `look` of inference: the largest digit
     const box = inSource(image, boundingBox(above(values, 8), SIDE));
     return {pixels: Uint8Array.from(values, round), box, remark: null};
   }
-  const digits = await cutOut(finder, image, (await locate(finder, image)).cores);
+  const found = await cutOut(finder, image, (await locate(finder, image)).cores);
+  const digits = found.filter(({confidence}) => confidence >= LEAST);
   if (!digits.length) {
     const remark = isFaint(image) ? remarks.blank : remarks.nothing;
     return {pixels: new Uint8Array(SIDE*SIDE), box: null, remark};
   }
-  const [{ink, box, confidence: found}] = digits;
+  const [{ink, box, confidence}] = digits;
   const longer = ([, , w, h]) => Math.max(w, h);
   const count = digits.filter(digit => longer(digit.box) > .45*longer(box)).length;
   let remark = null;
   if (count > 1) remark = fill(remarks.several, {count});
   else if (isFaint(image)) remark = remarks.faint;
   const cut = touchesEdge(box, image);
-  return {pixels: mnistForm(ink, HALF), box: inSource(image, box), remark, cut, found};
+  return {pixels: mnistForm(ink, HALF), box: inSource(image, box), remark, cut, found: confidence};
 }
 
 function doubts(probs, cut, found = 1) {
@@ -83,19 +85,33 @@ function turned([x, y, w, h], turns, {width, height}) {
   return turns ? turned([y, width - x - w, h, w], turns - 1, around) : [x, y, w, h];
 }
 
-async function orientation(digits, model) {
-  if (digits.length < 3) return 0;
-  const confidences = [];
-  for (const turns of range(4)) {
+async function votes(digits, model) {  // as they lie, and on their heads
+  if (!digits.length) return [0, 0];
+  const all = [];
+  for (const turns of [0, 2]) {
     const images = digits.map(({ink}) => {
       const {planes} = rot90({planes: [ink], width: HALF, height: HALF}, turns);
       return mnistForm(planes[0], HALF);
     });
     const probs = await predictProbs(model, images);
-    const logs = probs.map(some => Math.log(Math.max(...some)));
-    confidences.push(sum(logs)/logs.length + (turns ? 0 : UPRIGHT));
+    all.push(sum(probs.map(some => Math.max(...some) - .5)));
   }
-  return confidences.indexOf(Math.max(...confidences));
+  return all;
+}
+
+async function orientation(digits, model, sideways) {
+  const [upright, onItsHead] = await votes(digits, model);
+  const ways = new Map([[0, upright + UPRIGHT*digits.length]]);
+  if (digits.length >= 3) ways.set(2, onItsHead);
+  if (!digits.length || Math.max(...ways.values()) < CONVINCING*digits.length) {
+    const found = await sideways();
+    if (found.length >= 3) {
+      const [left, right] = await votes(found, model);
+      ways.set(1, left).set(3, right);
+    }
+  }
+  const most = Math.max(...ways.values());
+  return [...ways.keys()].find(turns => ways.get(turns) === most);
 }
 
 function inRows(boxes) {  // their numbers, row by row
@@ -137,12 +153,14 @@ export async function readNumber(image, finder, model) {
   let page = image;
   let found = await locate(finder, page);
   let digits = await cutOut(finder, page, found.cores);
-  const turns = await orientation(digits, model);
+  const find = async some => cutOut(finder, some, (await locate(finder, some)).cores);
+  const turns = await orientation(digits, model, () => find(rot90(image, 1)));
   if (turns) {  // look again, now that the page is upright
     page = rot90(image, turns);
     found = await locate(finder, page);
     digits = await cutOut(finder, page, found.cores);
   }
+  digits = digits.filter(({confidence}) => confidence >= LEAST);
   const boxes = digits.map(({box}) => box);
   const incomplete = missed(found.ink, boxes).map(part => nearest(boxes, part));
   const seen = digits.map(({ink, box, confidence}) => ({
