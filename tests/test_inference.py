@@ -171,7 +171,7 @@ def test_what_people_draw_to_see_what_it_says_gets_a_warning():
             page = np.full((300, 300), 255, np.uint8)
             for points in strokes: cv2.polylines(page, [(np.array(points)*100 + 150).astype(np.int32)], False, 0, pen, cv2.LINE_AA)
             unseen.append(page)
-    for pages, least in ((known, .9), (unseen, .6)): assert np.mean([predict(page).warning is not None for page in pages]) >= least
+    for pages, least in ((known, .9), (unseen, .8)): assert np.mean([predict(page).warning is not None for page in pages]) >= least
 
 
 def test_a_digit_that_is_cut_and_misread_gets_a_warning():
