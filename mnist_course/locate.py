@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FIRST_LOOK', 'SECOND_LOOK', 'LARGEST_ZOOM', 'SHORTEST', 'SMALL', 'GOOD', 'CLOSE_UP', 'ROOM', 'MOST', 'CROWDED',
-           'SAME', 'TooManyDigits', 'Look', 'look', 'locate', 'close_up', 'in_close_up', 'distance', 'same_digit',
-           'own_ink', 'shared', 'FoundDigit', 'cut_out']
+           'MAYBE', 'TALL', 'APART', 'SAME', 'TooManyDigits', 'Look', 'look', 'locate', 'close_up', 'in_close_up',
+           'distance', 'same_digit', 'own_ink', 'shared', 'FoundDigit', 'cut_out']
 
 # %% ../nbs/library/locate.ipynb #fde87528
 import math
@@ -29,6 +29,7 @@ CLOSE_UP = 128 # pixels: the side of a close-up
 ROOM = 1.6 # a close-up is so many times as large as its digit
 MOST = 400 # digits on a page
 CROWDED = f'there seem to be more than {MOST} digits on this page: give a part of it'
+MAYBE, TALL, APART = .2, .4, .3 # what may have been missed: its ink, height in digits, part in a digit's box
 SAME = .6 # two digits whose boxes share more than this are one
 
 class TooManyDigits(ValueError):
@@ -61,12 +62,12 @@ class Look:
     def missed(self,
         boxes:list[Region], # of the digits that were read
     )->list[Region]: # in pixels of the image
-        "The boxes of what may be ink, is nearly as tall as a digit, and lies in none of those that were read."
+        "The boxes of what may be ink, is tall enough for a digit, and lies in none of those that were read."
         if not boxes:
             return []
-        tall = .4*float(np.median([h for _, _, _, h in boxes]))
-        return [part for part in self.parts(self.ink, .2)
-                if part[3] > tall and all(shared(part, box) < .3 for box in boxes)]
+        tall = TALL*float(np.median([h for _, _, _, h in boxes]))
+        return [part for part in self.parts(self.ink, MAYBE)
+                if part[3] > tall and all(shared(part, box) < APART for box in boxes)]
 
 def look(
     finder:nn.Module,

@@ -8,6 +8,7 @@ const {constants, remarks} = JSON.parse(document.getElementById('settings').text
 const {CORE_WIDTH, CORE_HEIGHT, LEVELS, PART} = constants;
 const {FIRST_LOOK, SECOND_LOOK, LARGEST_ZOOM, SHORTEST} = constants;
 const {SMALL, GOOD, CLOSE_UP, ROOM, MOST, SAME} = constants;
+const {MAYBE, TALL, APART} = constants;
 const HALF = CLOSE_UP/2;
 
 async function finderMaps(finder, views, width, height) {  // ink, cores, other writing of each
@@ -66,13 +67,13 @@ async function lookAt(finder, {planes, width: w, height: h}, longest) {  // `loo
     .map(c => ({...c, x: c.x*across, y: c.y*down, w: c.w*across, h: c.h*down}));
   const parts = (marked, level) => components(marked, columns, level).filter(({area}) => area >= 3)
     .map(({box: [x, y, w, h]}) => [2*across*x, 2*down*y, 2*across*w, 2*down*h]);
-  return {cores, ink: parts(ink, .2), signs: parts(other, .5), scale};
+  return {cores, ink: parts(ink, MAYBE), signs: parts(other, .5), scale};
 }
 
 export function missed(ink, boxes) {  // what may be a digit and was not read
   if (!boxes.length) return [];
-  const tall = .4*quantile(Float64Array.from(boxes, ([, , , h]) => h).sort(), .5);
-  return ink.filter(part => part[3] > tall && boxes.every(box => shared(part, box) < .3));
+  const tall = TALL*quantile(Float64Array.from(boxes, ([, , , h]) => h).sort(), .5);
+  return ink.filter(part => part[3] > tall && boxes.every(box => shared(part, box) < APART));
 }
 
 export async function locate(finder, image) {
