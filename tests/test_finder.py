@@ -42,6 +42,17 @@ def test_cores_that_touch_at_a_corner_are_two():
     assert found[1].h == pytest.approx(16/.78)
 
 
+def test_cores_that_grew_together_are_two_and_one_with_a_dent_is_one():
+    core = np.zeros((40, 60), np.float32)
+    core[10:30, 10:20] = core[10:30, 24:34] = .95
+    core[18:22, 20:24] = .6  # a weak bridge between two strong cores
+    core[10:30, 44:54] = .95
+    core[29, 44:54] = .85  # and one with a weaker edge
+    assert sorted(c.x for c in find_cores(core)) == [30, 58, 98]
+    core[18:22, 20:24] = .95  # a bridge as strong as they are
+    assert len(find_cores(core)) == 2
+
+
 def test_the_shipped_finder_finds_digits_on_pages_it_has_not_seen():
     ink, core, _ = mean_iou(shipped_finder(), writer(), 4, seed=99)
     assert ink > .6 and core > .6

@@ -503,3 +503,23 @@ def test_a_model_that_would_run_code_is_refused_and_not_run(tmp_path):
         done = call('mnist_test', SEVEN, '--model', name, cwd=tmp_path)
         assert done.returncode == 1 and 'Traceback' not in done.stderr and name in done.stderr
     assert not (tmp_path/'ran').exists()
+
+
+def test_ink_that_nobody_read_is_told_and_specks_are_not():
+    ink = np.zeros((60, 100), np.float32)
+    ink[10:40, 10:25] = ink[12:42, 40:52] = .9
+    ink[5:7, 80:82] = .9  # a speck
+    ink[12:42, 70:76] = .3  # the finder half believes in this one
+    page = locate.Look([], ink, np.zeros_like(ink), (2., 2.), 1.)
+    assert sorted(page.missed([(20, 20, 30, 60)])) == [(80, 24, 24, 60), (140, 24, 12, 60)]
+    assert page.missed([(20, 20, 30, 60), (80, 24, 24, 60), (140, 24, 12, 60)]) == page.missed([]) == []
+
+
+def test_a_close_up_in_which_two_digits_look_like_one_believes_the_page():
+    ink, core = np.ones((64, 64), np.float32), np.zeros((64, 64), np.float32)
+    core[20:44, 12:52] = .9  # one wide core
+    left, right = locate.Core(40, 64, 34, 60, .9), locate.Core(88, 64, 34, 60, .9)
+    own, confidence = locate.own_ink(ink, core, left, [right])
+    assert own[:, :31].all() and not own[:, 33:].any() and confidence == pytest.approx(.9)
+    alone, _ = locate.own_ink(ink, core, locate.Core(64, 64, 80, 60, .9), [])
+    assert alone.all()
