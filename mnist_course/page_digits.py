@@ -16,7 +16,7 @@ from .images import Region
 from .layouts import Page, Writer
 from .locate import cut_out, look
 from .mnist_form import mnist_form
-from .pages import ON_SCREEN, SHARES, draw_causes, make_page
+from .pages import HARD, MORE_HARD, ON_SCREEN, SHARES, draw_causes, make_page
 
 # %% ../nbs/library/page_digits.ipynb #dbc075c4
 NOT_A_DIGIT = -1 # the label of what is found where no digit was written
@@ -52,8 +52,12 @@ def upright_page(
     "A random page, but never one that lies on its side: a 6 on its head would be labeled 6."
     on_screen = bool(rng.random() < ON_SCREEN)
     layout = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+    also = {'screen'} if on_screen else set()
+    if rng.random() < MORE_HARD:
+        layout = str(rng.choice(list(HARD)))
+        also |= HARD[layout]
     causes = draw_causes(rng, on_screen, layout) - {'turned'}
-    return make_page(rng, writer, layout=layout, causes=causes | ({'screen'} if on_screen else set()))
+    return make_page(rng, writer, layout=layout, causes=causes | also)
 
 # %% ../nbs/library/page_digits.ipynb #6e850efd
 def page_digits(
@@ -74,4 +78,5 @@ def page_digits(
             if label is not None:
                 images.append(mnist_form(digit.ink))
                 labels.append(label)
-    return torch.from_numpy(np.stack(images)), torch.tensor(labels)
+    stacked = np.array(images, np.uint8).reshape(-1, 28, 28)  # of pages without digits, too
+    return torch.from_numpy(stacked), torch.tensor(labels)
