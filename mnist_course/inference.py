@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     box:Box|None # around its ink, in pixels of the source; None where no digit was found
     remark:str|None # what must be said of it, in a sentence
     cut:bool=False # does it touch the edge of the image
-    note:str|None=None # what is said of it where there is nothing more important to say
+    note:str|None=None # a hint for the reader, given only where there is no other warning
     found:float=1. # the finder's confidence that it is a digit; 1 for an image in MNIST's form
 
 # %% ../nbs/08_inference.ipynb #ed53245d
@@ -129,7 +129,7 @@ def doubts(
     cut:bool=False, # does the digit touch the edge of the image
     found:float=1., # the finder's confidence that it is a digit; 1 for an image in MNIST's form
 )->str|None: # a sentence, or None
-    "What should be said of an answer that is not to be trusted."
+    "Why an answer should not be trusted; None if nothing speaks against it."
     best = probs.topk(2)
     confidence = best.values[0]
     least = threshold if threshold is not None and found == 1 else GUESS
@@ -178,7 +178,7 @@ def classify(
     seen:list[Seen],
     model:nn.Module, # a trained network
 )->list[Prediction]:
-    "What the network says of digits that were found: all of them in one batch."
+    "What a network says about the digits that were found, all of them in one batch."
     if not seen:
         return []
     threshold = getattr(model, 'header', {}).get('doubt')
