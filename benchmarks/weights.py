@@ -1,4 +1,4 @@
-"""Train the weights that ship with the package: `python benchmarks/weights.py [course|finder|handwriting]`, an hour and a half on two cores.
+"""Train the weights that ship with the package: `python benchmarks/weights.py [course|finder|handwriting]`, three hours on two cores.
 
 course_model.pth is what `mnist_train` leaves, for the pages that teach with it. finder.pth finds digits on pages: it learns from pages that a
 program draws with training digits, and a training that was stopped goes on where it was. mnist_model.pth is what `predict` uses: trained by the
@@ -89,7 +89,7 @@ def handwriting(path: Path, seed: int = SEED) -> None:
     print(result)
 
 
-BATCH, STEPS = 32, 18_000  # pages for the finder
+STAGES = (32, 10_900, 4e-3), (16, 7_000, 1.5e-3)  # pages in a batch, batches, the highest learning rate
 
 
 def finder(path: Path) -> None:
@@ -99,12 +99,16 @@ def finder(path: Path) -> None:
     from mnist_course.layouts import Writer
     train, valid = split(load_mnist()[0])
     writer, others = (Writer(images.numpy(), labels.numpy()) for images, labels in (train, valid))
-    checkpoint = Path(__file__).with_name('finder_checkpoint.pth')
     workers = max(1, (os.cpu_count() or 2) - 1)
-    model, losses = train_finder(writer, STEPS, bs=BATCH, seed=3, workers=workers, checkpoint=checkpoint, bar=True)
+    model, losses = None, [0.]
+    checkpoints = [Path(__file__).with_name(f'finder_checkpoint_{stage}.pth') for stage in range(len(STAGES))]
+    for stage, ((bs, steps, lr), checkpoint) in enumerate(zip(STAGES, checkpoints)):
+        model, losses = train_finder(writer, steps, start=model, bs=bs, seed=3 + stage, lr=lr, workers=workers,
+                                     checkpoint=checkpoint, bar=True)
     result = mean_iou(model, others, 20)
-    save_finder(model, path, steps=STEPS, pages=BATCH*STEPS, seed=3, loss=losses[-1], iou=result)
-    checkpoint.unlink(missing_ok=True)
+    save_finder(model, path, steps=sum(steps for _, steps, _ in STAGES), pages=sum(bs*steps for bs, steps, _ in STAGES),
+                seed=3, loss=losses[-1], iou=result)
+    for checkpoint in checkpoints: checkpoint.unlink(missing_ok=True)
     print('IoU on validation pages of ink, cores and other writing:', ', '.join(f'{share:.3f}' for share in result))
 
 

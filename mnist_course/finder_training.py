@@ -40,8 +40,11 @@ def page_batch(
     drawn = SHAPES[rng.integers(len(SHAPES))]
     pages = []
     for _ in range(bs):
-        layout = str(rng.choice(list(HARD))) if hard and rng.random() < hard else None
-        pages.append(make_page(rng, writer, shape or drawn, layout=layout, also=HARD.get(layout, ())))
+        if hard and rng.random() < hard:
+            layout = str(rng.choice(list(HARD)))
+            pages.append(make_page(rng, writer, shape or drawn, layout=layout, also=HARD[layout]))
+        else:
+            pages.append(make_page(rng, writer, shape or drawn))
     pixels = np.stack([page.rgb.astype(np.uint8) for page in pages]).transpose(0, 3, 1, 2)
     wanted = np.stack([targets(page) for page in pages])
     return torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(wanted)
@@ -85,9 +88,10 @@ def train_finder(
     writer:Writer, # who writes the digits, from training images alone
     steps:int, # batches
     *,
+    start:Finder|None=None, # to go on from; None begins anew
     bs:int=16, # pages in a batch
     seed:int=42,
-    lr:float=4e-3,
+    lr:float=4e-3, # the highest learning rate
     device:str|torch.device|None=None, # None takes the best there is
     workers:int=0, # processes that draw pages beside the one that learns
     checkpoint:str|os.PathLike|None=None, # a file to go on from where it is there, renewed on the way
@@ -97,7 +101,7 @@ def train_finder(
     "Train a finder. With a checkpoint, a training that was stopped goes on where it was."
     chip = torch.device(device or best_device())
     torch.manual_seed(seed)
-    finder = Finder().to(chip).to(memory_format=torch.channels_last)
+    finder = (start or Finder()).to(chip).to(memory_format=torch.channels_last)
     optimizer, schedule = finder_optimizer(finder, steps, lr)
     first = 0
     losses: list[float] = []

@@ -523,3 +523,20 @@ def test_a_close_up_in_which_two_digits_look_like_one_believes_the_page():
     assert own[:, :31].all() and not own[:, 33:].any() and confidence == pytest.approx(.9)
     alone, _ = locate.own_ink(ink, core, locate.Core(64, 64, 80, 60, .9), [])
     assert alone.all()
+
+
+def test_what_neither_network_is_confident_of_is_left_out_of_a_page_and_that_is_said(six, monkeypatch):
+    seven = np.zeros((64, 64), np.float32)
+    seven[4:60, 10:54] = cv2.resize(load_mnist()[1][0][0].numpy()[7:27, 6:22]/np.float32(255), (44, 56))  # the first test image
+    smear = np.zeros((64, 64), np.float32)
+    smear[24:40, 8:56] = 1
+    marked = np.zeros((60, 100), np.float32)
+    marked[10:40, 10:30] = marked[10:40, 50:80] = .9
+    page = locate.Look([], marked, np.zeros_like(marked), (2., 2.), 1.)
+    digits = [locate.FoundDigit(seven, (20, 20, 40, 60), .9), locate.FoundDigit(smear, (100, 20, 60, 60), .5)]
+    monkeypatch.setattr('mnist_course.inference.digits_on', lambda rgb: (digits, page))
+    white = np.full((120, 200, 3), 255, np.uint8)
+    (answer,), = read_number(white)
+    assert answer.digit == 7 and answer.warning == REMARKS['missed']
+    monkeypatch.setattr('mnist_course.inference.LEAST_OF_BOTH', 0)
+    assert len(read_number(white)[0]) == 2

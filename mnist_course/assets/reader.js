@@ -8,8 +8,8 @@ import {above, boundingBox, gray, inSource, isMnist, mnistForm} from './pixels.j
 import {quantile, range, rot90, round, sum} from './pixels.js';
 
 const {constants, remarks, doubt} = JSON.parse(document.getElementById('settings').textContent);
-const {CLOSE_UP, SIDE, FAINT, LEAST, CERTAIN, GUESS} = constants;
-const {SHAKY, UPRIGHT, CONVINCING} = constants;
+const {CLOSE_UP, SIDE, FAINT, LEAST, LEAST_OF_BOTH} = constants;
+const {CERTAIN, GUESS, SHAKY, TILTS, UPRIGHT, CONVINCING} = constants;
 const HALF = CLOSE_UP/2;
 
 function fill(sentence, values) {
@@ -65,10 +65,28 @@ async function predictProbs(model, images) {
   return images.map((_, k) => [...data.subarray(k*dims[1], (k + 1)*dims[1])]);
 }
 
+function tilted(pixels, degrees) {
+  const [cos, sin] = [Math.cos(degrees*Math.PI/180), Math.sin(degrees*Math.PI/180)];
+  const middle = SIDE/2 - .5;
+  const at = (x, y) => Math.min(x, y) < 0 || Math.max(x, y) >= SIDE ? 0 : pixels[y*SIDE + x];
+  return pixels.map((_, i) => {
+    const [right, down] = [i % SIDE - middle, Math.floor(i/SIDE) - middle];
+    const [x, y] = [middle + cos*right - sin*down, middle + sin*right + cos*down];
+    const [left, top] = [Math.floor(x), Math.floor(y)];
+    const across = row => (left + 1 - x)*at(left, row) + (x - left)*at(left + 1, row);
+    return round((top + 1 - y)*across(top) + (y - top)*across(top + 1));
+  });
+}
+
 async function classify(seen, model) {
-  const all = seen.length ? await predictProbs(model, seen.map(({pixels}) => pixels)) : [];
-  return all.map((probs, k) => {
-    const {pixels, box, remark, cut, found} = seen[k];
+  if (!seen.length) return [];
+  const images = seen.map(({pixels}) => pixels);
+  const tilts = seen[0].found === undefined ? [] : TILTS;  // digits that were cut out
+  const turned = tilts.flatMap(degrees => images.map(pixels => tilted(pixels, degrees)));
+  const all = await predictProbs(model, [...images, ...turned]);
+  return seen.map(({pixels, box, remark, cut, found}, k) => {
+    const views = all.filter((_, i) => i % seen.length === k);
+    const probs = range(10).map(digit => sum(views.map(view => view[digit]))/views.length);
     const confidence = Math.max(...probs);
     const warning = remark ?? doubts(probs, cut, found);
     return {digit: probs.indexOf(confidence), confidence, probs, pixels, warning, box};
@@ -161,19 +179,22 @@ export async function readNumber(image, finder, model) {
     digits = await cutOut(finder, page, found.cores);
   }
   digits = digits.filter(({confidence}) => confidence >= LEAST);
-  const boxes = digits.map(({box}) => box);
-  const incomplete = missed(found.ink, boxes).map(part => nearest(boxes, part));
   const seen = digits.map(({ink, box, confidence}) => ({
     pixels: mnistForm(ink, HALF),
     found: confidence,
     box: inSource(image, turned(box, (4 - turns) % 4, page)),
     cut: touchesEdge(box, page),
   }));
-  const answers = await classify(seen, model);
+  const all = await classify(seen, model);
+  const believed = range(digits.length)
+    .filter(i => digits[i].confidence*all[i].confidence >= LEAST_OF_BOTH);
+  const boxes = believed.map(i => digits[i].box);
+  const answers = believed.map(i => all[i]);
+  const incomplete = missed(found.ink, boxes).map(part => nearest(boxes, part));
   answers.forEach((answer, i) => {
     if (incomplete.includes(i)) answer.warning ??= remarks.missed;
     else if (turns) answer.warning ??= remarks.turned;
-    else if (besideASign(digits[i].box, found.signs)) answer.warning ??= remarks.beside;
+    else if (besideASign(boxes[i], found.signs)) answer.warning ??= remarks.beside;
   });
   return inRows(boxes).map(row => row.map(i => answers[i]));
 }
