@@ -33,11 +33,10 @@ def trimmed(
 # %% ../nbs/library/mnist_form.ipynb #4cb83fd4
 def center_of_mass(
     ink:np.ndarray, # (h,w), with some above 0
-)->tuple[float, float]: # x, y
+)->tuple[float, float]: # x, y in pixels; the middle of the first pixel is 0
     "The mean place of the ink."
-    total = ink.sum()
-    x = (ink.sum(0)*np.arange(ink.shape[1])).sum()/total
-    y = (ink.sum(1)*np.arange(ink.shape[0])).sum()/total
+    x = np.average(np.arange(ink.shape[1]), weights=ink.sum(0))
+    y = np.average(np.arange(ink.shape[0]), weights=ink.sum(1))
     return float(x), float(y)
 
 # %% ../nbs/library/mnist_form.ipynb #e1e14422
@@ -49,8 +48,7 @@ def centered(
     x, y = center_of_mass(small)
     left = min(max(round(MIDDLE - x), 0), SIDE - w)
     top = min(max(round(MIDDLE - y), 0), SIDE - h)
-    whole = np.zeros((SIDE, SIDE), np.float32)
-    whole[top:top + h, left:left + w] = small
+    whole = np.pad(small, ((top, SIDE - h - top), (left, SIDE - w - left)))
     return (whole*255).round().astype(np.uint8)
 
 # %% ../nbs/library/mnist_form.ipynb #6c9e6df6
@@ -60,13 +58,13 @@ def mnist_form(
 )->np.ndarray: # (28,28) uint8, ink 255 on 0; all 0 where there is no ink
     "Ink as MNIST would have it: aspect kept, longer side 20 pixels, center of mass in the middle."
     mask = ink > .5*ink.max()
-    if not mask.any() or ink.max() <= 0:
+    if not mask.any():
         return np.zeros((SIDE, SIDE), np.uint8)
     inside = trimmed(ink, mask).astype(np.float32)
     scale = box/max(inside.shape)
     h, w = (max(1, round(side*scale)) for side in inside.shape)
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(inside, (w, h), interpolation=way)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(inside, (w, h), interpolation=interpolation)
     return centered((small/np.quantile(small[small > 0], .9)).clip(0, 1))
 
 # %% ../nbs/library/mnist_form.ipynb #363572e5

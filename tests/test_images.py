@@ -44,8 +44,9 @@ def test_values_of_any_range_are_brought_to_0_to_255(kind, digit):
     assert rgb.shape == (28, 28, 3) and np.abs(rgb[..., 0] - rounded.get(kind, digit)).max() <= 2
 
 
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'TIFF'])
 @pytest.mark.parametrize('turn', range(1, 9))
-def test_a_place_is_told_in_pixels_of_the_source_as_a_viewer_shows_it(turn):
+def test_a_place_is_told_in_pixels_of_the_source_as_a_viewer_shows_it(turn, kind):
     upright = np.full((120, 200, 3), 255, np.uint8)
     upright[30:50, 140:180] = 0  # a dark rectangle: x 140, y 30, 40 × 20
     back = {1: [], 2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}[turn]
@@ -53,7 +54,7 @@ def test_a_place_is_told_in_pixels_of_the_source_as_a_viewer_shows_it(turn):
     for t in back: stored = stored.transpose(Image.Transpose(t))
     exif = Image.Exif()
     exif[0x0112] = turn
-    image = open_image(saved(stored, 'PNG', exif=exif))
+    image = open_image(saved(stored, kind, exif=exif))
     assert image.size == (200, 120) and where_dark(image) == (140, 30, 40, 20)
 
 

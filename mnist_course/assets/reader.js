@@ -103,29 +103,24 @@ function turned([x, y, w, h], turns, {width, height}) {
   return turns ? turned([y, width - x - w, h, w], turns - 1, around) : [x, y, w, h];
 }
 
-async function votes(digits, model) {  // as they lie, and on their heads
-  if (!digits.length) return [0, 0];
-  const all = [];
-  for (const turns of [0, 2]) {
-    const images = digits.map(({ink}) => {
-      const {planes} = rot90({planes: [ink], width: HALF, height: HALF}, turns);
-      return mnistForm(planes[0], HALF);
-    });
-    const probs = await predictProbs(model, images);
-    all.push(sum(probs.map(some => Math.max(...some) - .5)));
-  }
-  return all;
+async function vote(digits, turns, model) {
+  if (!digits.length) return 0;
+  const images = digits.map(({ink}) => {
+    const {planes} = rot90({planes: [ink], width: HALF, height: HALF}, turns);
+    return mnistForm(planes[0], HALF);
+  });
+  const probs = await predictProbs(model, images);
+  return sum(probs.map(some => Math.max(...some) - .5));
 }
 
 async function orientation(digits, model, sideways) {
-  const [upright, onItsHead] = await votes(digits, model);
-  const ways = new Map([[0, upright + UPRIGHT*digits.length]]);
-  if (digits.length >= 3) ways.set(2, onItsHead);
-  if (!digits.length || Math.max(...ways.values()) < CONVINCING*digits.length) {
+  const ways = new Map([[0, await vote(digits, 0, model) + UPRIGHT*digits.length]]);
+  if (digits.length >= 3) ways.set(2, await vote(digits, 2, model));
+  if (Math.max(...ways.values()) <= CONVINCING*digits.length) {
     const found = await sideways();
     if (found.length >= 3) {
-      const [left, right] = await votes(found, model);
-      ways.set(1, left).set(3, right);
+      ways.set(1, await vote(found, 0, model));
+      ways.set(3, await vote(found, 2, model));
     }
   }
   const most = Math.max(...ways.values());
