@@ -27,17 +27,19 @@ def digit() -> np.ndarray:
 
 @pytest.mark.parametrize('kind', ['uint8', 'fraction', 'float16', 'bool', 'mask of 0 and 1', 'int64 mask', 'four bits', 'twelve bits', 'sixteen bits',
                                   'tensor', 'channels first', 'PIL float', 'PIL float mask',
-                                  'four bits as floats', 'PIL I mask', 'PIL I;16 mask', 'bfloat16'])
+                                  'four bits as floats', 'PIL I mask', 'PIL I;16 mask', 'bfloat16', 'resized', 'resized 255'])
 def test_values_of_any_range_are_brought_to_0_to_255(kind, digit):
     masks = ('bool', 'mask of 0 and 1', 'int64 mask', 'PIL float mask', 'PIL I mask', 'PIL I;16 mask')
-    rounded = dict.fromkeys(masks, 255*(digit > 127)) | dict.fromkeys(('four bits', 'four bits as floats'), (digit//16)*(255/16))
+    beyond = dict.fromkeys(('resized', 'resized 255'), (digit*1.06 - 7.5).clip(0, 255))
+    rounded = beyond | dict.fromkeys(masks, 255*(digit > 127)) | dict.fromkeys(('four bits', 'four bits as floats'), (digit//16)*(255/16))
     source = {'uint8': digit, 'fraction': digit/255, 'float16': (digit/255).astype(np.float16), 'bool': digit > 127,
               'mask of 0 and 1': (digit > 127).astype(np.uint8), 'int64 mask': (digit > 127).astype(np.int64), 'four bits': digit//16,
               'twelve bits': digit.astype(np.uint16)*16, 'sixteen bits': digit.astype(np.uint16)*257, 'tensor': torch.tensor(digit),
               'channels first': torch.tensor(digit)[None].expand(3, -1, -1), 'PIL float': Image.fromarray((digit/255).astype(np.float32)),
               'PIL float mask': Image.fromarray((digit > 127).astype(np.float32)),
               'four bits as floats': (digit//16).astype(float), 'PIL I mask': Image.fromarray((digit > 127).astype(np.int32)),
-              'PIL I;16 mask': Image.fromarray((digit > 127).astype(np.uint16)), 'bfloat16': torch.tensor(digit/255).bfloat16()}[kind]
+              'PIL I;16 mask': Image.fromarray((digit > 127).astype(np.uint16)), 'bfloat16': torch.tensor(digit/255).bfloat16(),
+              'resized': digit/255*1.06 - .03, 'resized 255': digit*1.06 - 7.5}[kind]  # as smooth resizing leaves them: beyond black and white
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         rgb = open_image(source).rgb
