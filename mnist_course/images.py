@@ -198,7 +198,10 @@ def source_image(
         image = image.convert('RGBA')  # a mean of palette indices means nothing
     image = image.reduce(max(1, max(image.size)//WORK))
     scale = image.width/size[0], image.height/size[1]
-    rgb, (left, top) = on_paper(np.asarray(image.convert('RGBA')))
+    if image.mode == 'RGBA':
+        rgb, (left, top) = on_paper(np.asarray(image))
+    else:
+        rgb, left, top = np.asarray(image.convert('RGB'), np.float32), 0, 0
     if min(rgb.shape[:2]) < 5 or max(rgb.shape[:2]) > 50*min(rgb.shape[:2]):
         raise ValueError(f'an image of {size[0]} × {size[1]} pixels holds no digit')
     return SourceImage(rgb, (left/scale[0], top/scale[1]), scale, remark)

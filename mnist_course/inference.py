@@ -53,6 +53,7 @@ REMARKS = { # all that may be said of an answer; the page in the browser is give
 
 # %% ../nbs/08_inference.ipynb #3df98afd
 FAINT = 12 # of 255: where an image varies less, its ink may be nothing but grain
+SAMPLE = 500 # pixels: of larger images, only some rows and columns are asked
 # less confidence is left out: of the finder, and of a page the product of both networks';
 # chosen on drawn validation pages
 LEAST, LEAST_OF_BOTH = .48, .3
@@ -70,7 +71,8 @@ def is_faint(
     rgb:np.ndarray, # (H,W,3), 0…255
 )->bool:
     "Does an image vary so little that its ink may be nothing but grain?"
-    low, high = np.quantile(rgb.mean(-1), (.002, .998))
+    step = max(1, max(rgb.shape)//SAMPLE)
+    low, high = np.quantile(rgb[::step, ::step].mean(-1), (.002, .998))
     return bool(high - low < FAINT)
 
 # %% ../nbs/08_inference.ipynb #c5251840
@@ -91,8 +93,9 @@ def look(
     Raises OSError for a file that cannot be read and ValueError for what is not an image.
     """
     image = open_image(source)
-    gray, remark = image.rgb.mean(-1), image.remark
-    if is_mnist(gray):
+    remark = image.remark
+    if image.size == (SIDE, SIDE) and is_mnist(image.rgb.mean(-1)):
+        gray = image.rgb.mean(-1)
         box = image.in_source(bounding_box(gray > 8))
         return Seen(torch.from_numpy(gray.round().astype(np.uint8)), box, remark)
     faint = is_faint(image.rgb)
@@ -262,7 +265,7 @@ def read_number(
     model = shipped_model() if model is None else model
     image = open_image(source)
     rgb = image.rgb
-    if is_mnist(rgb.mean(-1)):
+    if image.size == (SIDE, SIDE) and is_mnist(rgb.mean(-1)):
         return [[predict(image, model)]]
     digits, page = digits_on(rgb)
     turns = orientation(digits, model, lambda: digits_on(np.rot90(rgb).copy())[0])
