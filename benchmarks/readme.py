@@ -37,7 +37,7 @@ def facts() -> str:
     return '\n'.join(['',
         f'- **It reads your own handwriting**: of {photos["images"]} development photographs of paper it reads {photos["two networks"]}, of all '
         f'{every["images"]} handwritten development images {every["two networks"]}; resized alone, {every["resized"]}.',
-        '- **It needs no network and no GPU**: all of MNIST and a trained network come with it; after installation nothing is downloaded.',
+        '- **It needs no internet and no GPU**: all of MNIST and a trained network come with it; after installation nothing is downloaded.',
         f'- **It is fast, and shows why**: {mean(fast["test_accuracy"]):.2%} of the test pictures after {seconds(fast):.1f} seconds of training, 1/{1/ratio(fast, usual):.0f} of the usual loop\'s time.',
         f'- **Its pages answer back**: {exercises} exercises that say what is wrong with *your* answer, {questions} questions with a reply to each option.', ''])
 
