@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from base64 import b64encode
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from io import BytesIO
 
 import numpy as np
@@ -243,13 +243,24 @@ def test_health_is_answered_while_pictures_wait(server, monkeypatch):
     slow = make_server(create_app(), port=0)
     threading.Thread(target=slow.run, daemon=True).start()
     try:
-        with ThreadPoolExecutor(32) as crowd:
-            asked = [crowd.submit(answer, ('127.0.0.1', slow.effective_port), data=SMALL) for _ in range(32)]
-            time.sleep(.5)
-            assert answer(('127.0.0.1', slow.effective_port), '/api/health')['status'] == 'ok' and not any(a.done() for a in asked)
+        with ThreadPoolExecutor(60) as crowd:  # more than the server has threads
+            asked = [crowd.submit(answer, ('127.0.0.1', slow.effective_port), data=SMALL) for _ in range(60)]
+            wait(asked, 30, FIRST_EXCEPTION)
+            assert answer(('127.0.0.1', slow.effective_port), '/api/health')['status'] == 'ok'
+            refused = [a.exception(30) for a in as_many_done(asked, 60 - module.PLACES)]
+            assert {e.code for e in refused} == {503}
             go.set()
-            assert {a.result()['digit'] for a in asked} == {2}
+            read = [a.result()['digit'] for a in asked if not a.exception()]
+            assert read == [2]*module.PLACES
+        assert answer(('127.0.0.1', slow.effective_port), data=SMALL)['digit'] == 2  # there are places again
     finally: slow.close()
+
+
+def as_many_done(asked: list, n: int) -> list:
+    "The first n answers, which come at once."
+    until = time.monotonic() + 30
+    while sum(a.done() for a in asked) < n and time.monotonic() < until: time.sleep(.05)
+    return [a for a in asked if a.done()]
 
 
 def test_who_waits_too_long_is_told_so(monkeypatch):
