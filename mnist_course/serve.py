@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LARGEST_BODY', 'PATIENCE', 'PLACES', 'SENTENCES', 'CAREFUL', 'sent_json', 'sent_picture', 'as_json',
            'first_convolution', 'first_maps', 'one_module', 'numbers_of', 'reader_settings', 'draw_page',
-           'of_the_sender', 'Queue', 'create_app', 'json_channel', 'make_server', 'port_number', 'mnist_serve',
-           'WithMaps', 'FinderMaps', 'write_page']
+           'of_the_sender', 'Queue', 'create_app', 'make_server', 'port_number', 'mnist_serve', 'WithMaps',
+           'FinderMaps', 'write_page']
 
 # %% ../nbs/14_serve.ipynb #1de062e3
 import hashlib
@@ -238,43 +238,6 @@ def create_app(
     return app
 
 # %% ../nbs/14_serve.ipynb #c96cd7b8
-def json_channel(
-)->type: # for waitress
-    "How waitress talks with one client: what it refuses by itself is answered by JSON, like all else."
-    from waitress.channel import HTTPChannel
-    from waitress.parser import HTTPRequestParser
-    from waitress.task import ErrorTask
-
-    def too_large(request)->bool: return getattr(request.error, 'code', 0) == 413
-
-    class Parser(HTTPRequestParser):
-        def received(self, data):
-            read = super().received(data)
-            return len(data) if too_large(self) else read  # the rest belongs to the body that is refused
-
-    class Refusal(ErrorTask):
-        def execute(self):
-            error = self.request.error
-            self.status = f'{error.code} {error.reason}'
-            body = json.dumps({'error': SENTENCES.get(error.code, f'this is no request that can be read ({error.body})')}).encode()
-            self.response_headers += [('Content-Type', 'application/json'), ('Connection', 'close'), *CAREFUL.items()]
-            self.content_length = len(body)
-            if too_large(self.request): self.channel.unread = min(self.request.content_length or 10*LARGEST_BODY, 10*LARGEST_BODY)
-            else: self.set_close_on_finish()
-            self.write(body)
-
-    class Channel(HTTPChannel):
-        parser_class, error_task_class = Parser, Refusal
-        unread = 0 # bytes of a refused body that may still come
-
-        def received(self, data):
-            if self.unread <= 0: return super().received(data)
-            self.unread -= len(data)  # dropped, but read: else the client would be cut off before it has seen the answer
-            self.will_close = self.unread <= 0
-            return True
-
-    return Channel
-
 def make_server(
     app, # by `create_app`
     host:str='127.0.0.1', # an address of this computer
@@ -284,12 +247,15 @@ def make_server(
     need('serve', 'waitress')
     from waitress import create_server
     logging.getLogger('waitress.queue').setLevel(logging.ERROR)  # that requests wait their turn is no news
-    try: server = create_server(app, host=host, port=port, threads=48, connection_limit=500, channel_timeout=20, cleanup_interval=5,
-                                max_request_body_size=LARGEST_BODY + 1, asyncore_use_poll=hasattr(select, 'poll'), ident=None)
+    settings: dict[str, Any] = dict(threads=48, connection_limit=500, channel_timeout=20,
+                                    cleanup_interval=5, ident=None)
+    settings['max_request_body_size'] = 2*LARGEST_BODY  # into a file; what is over, Flask refuses
+    settings['asyncore_use_poll'] = hasattr(select, 'poll')
+    try:
+        return create_server(app, host=host, port=port, **settings)
     except (OSError, ValueError) as e:
-        raise ValueError(f'cannot listen at {host}, port {port} ({" ".join(str(e).split())}); --port 0 takes a free one') from None
-    for one in [server, *getattr(server, 'map', {}).values()]: one.channel_class = json_channel()  # a name may stand for several addresses
-    return server
+        why = ' '.join(str(e).split())
+        raise ValueError(f'cannot listen at {host}, port {port} ({why}); --port 0 takes a free one') from None
 
 # %% ../nbs/14_serve.ipynb #793e0596
 def port_number(
