@@ -6,6 +6,7 @@
 __all__ = ['MODELS', 'show_maps', 'MnistCNN', 'count_parameters', 'Layer', 'ShapeTable', 'shape_table', 'linear_model', 'mlp_model', 'best_device', 'mosaic', 'show_journey', 'MODELS', 'VIEWS', 'conv_block', 'four_convolutions', 'wide_model', 'tiny_model', 'lean_model', 'seen_as', 'Ensemble', 'ensemble_model']
 
 # %% ../nbs/02_model.ipynb #bc75cfe8
+import copy
 from collections.abc import Callable
 from html import escape
 from typing import NamedTuple
@@ -116,16 +117,21 @@ def shape_table(
     model:nn.Module, # any PyTorch model
     xb:Tensor, # a batch that it can take
 )->ShapeTable: # one row for each layer
-    "Send a batch through the model, and note what each layer is and gives out."
-    table, hooks = ShapeTable(), []
-    for name, layer in model.named_modules():
-        def note(layer, inputs, out, name=name):
-            table.append(Layer(name, type(layer).__name__, tuple(out.shape), count_parameters(layer)))
-        if not list(layer.children()): hooks.append(layer.register_forward_hook(note))
-    try:
-        with torch.no_grad(): model(xb.to(next(model.parameters()).device))
-    finally:
-        for hook in hooks: hook.remove()
+    "Send a batch through a copy of the model, and note what each layer is and gives out."
+    model = copy.deepcopy(model).eval()
+    names = {layer: name for name, layer in model.named_modules() if not list(layer.children())}
+    table = ShapeTable()
+
+    def note(layer, inputs, out):
+        if layer in names:  # a layer that works several times has one row
+            shape = out[0].shape if isinstance(out, tuple) else out.shape
+            kind = type(layer).__name__
+            table.append(Layer(names.pop(layer), kind, tuple(shape), count_parameters(layer)))
+
+    for layer in list(names):
+        layer.register_forward_hook(note)
+    with torch.no_grad():
+        model(xb.to(next(model.parameters()).device))
     return table
 
 # %% ../nbs/02_model.ipynb #23639880

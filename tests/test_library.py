@@ -220,3 +220,28 @@ def test_what_is_not_a_model_is_refused_in_one_sentence_and_never_run(kind, tmp_
     not_a_model(kind, path)
     with pytest.raises((FileNotFoundError, IsADirectoryError, ValueError), match=r'm\.pth') as caught: load_model(path)
     assert '\n' not in str(caught.value) and not (tmp_path/'ran').exists()
+
+
+def test_a_shape_table_leaves_the_model_as_it_was():
+    from mnist_course.model import MODELS, shape_table
+    images = torch.randn(8, 1, 28, 28)
+    for name, make in MODELS.items():
+        for m in (make().train(), make().eval()):
+            before = {k: v.clone() for k, v in m.state_dict().items()}
+            modes = [layer.training for layer in m.modules()]
+            state = torch.get_rng_state()
+            shape_table(m, images)
+            changed = [k for k, v in m.state_dict().items() if not torch.equal(v, before[k])]
+            assert not changed, f'{name}: {changed}'
+            assert [layer.training for layer in m.modules()] == modes
+            assert torch.equal(torch.get_rng_state(), state)
+            assert not any(layer._forward_hooks for layer in m.modules())
+
+
+def test_a_shape_table_has_one_row_for_each_layer_also_where_one_gives_several_tensors():
+    from mnist_course.model import MODELS, count_parameters, shape_table
+    m = torch.nn.Sequential(torch.nn.Flatten(2), torch.nn.Flatten(0, 1), torch.nn.LSTM(784, 5))
+    assert shape_table(m, torch.zeros(3, 1, 28, 28))[-1].shape == (3, 5)
+    ensemble = MODELS['ensemble']()
+    rows = shape_table(ensemble, torch.zeros(3, 1, 28, 28))
+    assert sum(row.parameters for row in rows) == count_parameters(ensemble)
