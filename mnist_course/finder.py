@@ -7,6 +7,7 @@ __all__ = ['CORE_WIDTH', 'CORE_HEIGHT', 'conv', 'Finder', 'iou', 'finder_loss', 
            'find_cores']
 
 # %% ../nbs/07_finder.ipynb #a96c5577
+import copy
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -104,12 +105,16 @@ def finder_maps(
     return finder(pages.to(device)).sigmoid().cpu().numpy()
 
 @lru_cache
-def shipped_finder()->nn.Module: # on the processor
-    "The finder that ships with the package, loaded once."
+def _kept_finder()->nn.Module: # on the processor
+    "The finder that ships with the package, loaded once; nobody may change it."
     saved = load_plain(ASSETS/'finder.pth', 'finder')
     finder = Finder(tuple(saved['widths']))
     finder.load_state_dict(saved['state'])
     return finder.requires_grad_(False).to(memory_format=torch.channels_last).eval()
+
+def shipped_finder()->nn.Module: # on the processor
+    "The finder that ships with the package: a copy, which you may change."
+    return copy.deepcopy(_kept_finder())
 
 # %% ../nbs/07_finder.ipynb #f2cc2100
 # the size of a core, as fractions of its digit's box; see `core_map` in pages

@@ -7,6 +7,7 @@ __all__ = ['REMARKS', 'TILTS', 'Seen', 'look', 'preprocess', 'Prediction', 'ship
            'show_prediction', 'read_number', 'label_of', 'pictures_in']
 
 # %% ../nbs/08_inference.ipynb #c7f1a572
+import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .evaluation import predict_probs, sure_text
-from .finder import shipped_finder
+from .finder import _kept_finder, shipped_finder
 from .images import Box, Region, open_image
 from .locate import FoundDigit, Look, cut_out, locate
 from .mnist_form import SIDE, bounding_box, is_mnist, mnist_form
@@ -80,7 +81,7 @@ def digits_on(
     rgb:np.ndarray, # (H,W,3), 0…255
 )->tuple[list[FoundDigit], Look]: # the largest first; the look that showed them
     "What the finder finds on a page. Raises TooManyDigits for more than 400."
-    finder = shipped_finder()
+    finder = _kept_finder()
     page = locate(finder, rgb)
     return cut_out(finder, rgb, page.cores), page
 
@@ -174,9 +175,13 @@ class Prediction:
 
 # %% ../nbs/08_inference.ipynb #efb7513e
 @lru_cache
-def shipped_model()->nn.Module: # on the processor
-    "The classifier that ships with the package, loaded once."
+def _kept_model()->nn.Module: # on the processor
+    "The classifier that ships with the package, loaded once; nobody may change it."
     return load_model(device='cpu')
+
+def shipped_model()->nn.Module: # on the processor
+    "The classifier that ships with the package: a copy, which you may change."
+    return copy.deepcopy(_kept_model())
 
 # %% ../nbs/08_inference.ipynb #0c12d292
 TILTS = (8, -8) # degrees
@@ -219,7 +224,7 @@ def predict(
 
     Raises OSError for a file that cannot be read and ValueError for what is not an image.
     """
-    return classify([look(source)], shipped_model() if model is None else model)[0]
+    return classify([look(source)], _kept_model() if model is None else model)[0]
 
 # %% ../nbs/08_inference.ipynb #bc875fa4
 def show_prediction(
@@ -262,7 +267,7 @@ def read_number(
 
     Raises OSError for a file that cannot be read and ValueError for what is not an image.
     """
-    model = shipped_model() if model is None else model
+    model = _kept_model() if model is None else model
     image = open_image(source)
     rgb = image.rgb
     if image.size == (SIDE, SIDE) and is_mnist(rgb.mean(-1)):

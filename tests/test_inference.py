@@ -15,6 +15,7 @@ import kinds
 from conftest import ROOT, call
 from mnist_course import locate
 from mnist_course.data import load_mnist
+from mnist_course.finder import shipped_finder
 from mnist_course.inference import (
     REMARKS,
     Prediction,
@@ -24,6 +25,7 @@ from mnist_course.inference import (
     predict,
     preprocess,
     read_number,
+    shipped_model,
     show_prediction,
 )
 from mnist_course.mnist_form import trimmed
@@ -75,6 +77,17 @@ def test_a_prediction_can_be_compared():
     assert (p == predict(SEVEN)) is True and (p == other) is False and p in [other, p] and p != 7
     assert p.digit == 7 and p.confidence == max(p.probs) and abs(sum(p.probs) - 1) < 1e-4 and p.warning is None
     assert p.image.shape == (28, 28) and p.image.dtype == torch.uint8 and p.image.max() == 255
+
+
+def test_what_is_done_to_a_shipped_network_changes_no_later_answer(seven):
+    before = predict(seven), read_number(seven)
+    for network in (shipped_model(), shipped_finder()):
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.mul_(.1)
+        network.train()
+    shipped_model().header.clear()
+    assert (predict(seven), read_number(seven)) == before
 
 
 @pytest.mark.parametrize('kind', ['path', 'text', 'bytes', 'file', 'PIL', 'array', 'gray array', 'share', 'tensor', 'channels first', 'batch of one'])
