@@ -8,6 +8,7 @@ __all__ = ['RECIPES', 'show_ladder', 'plain_epoch', 'usual_batches', 'operations
 
 # %% ../nbs/11_recipes.ipynb #4ce6858a
 import copy
+import math
 import os
 from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout
@@ -132,7 +133,7 @@ def fit_together(
     train:Data, # all training pictures: each process takes its share
     valid:Data, # not learnt from
     recipe:Recipe, # its batch is shared among the processes
-    seed:int=42,
+    seed:int=42, # of process 0; each one after it draws by the next number
     **options, # for `fit`
 )->list[dict]: # rows as by `fit`; training loss and accuracy are those of this process's share
     "`fit`, by all processes that torchrun started. Raises ValueError for a batch that cannot be shared evenly."
@@ -140,13 +141,16 @@ def fit_together(
     if world == 1: return fit(model, train, valid, recipe, seed, **options)
     if recipe.bs % world:
         raise ValueError(f'{world} processes cannot share batches of {recipe.bs} evenly: give --bs a multiple of {world}')
-    n = len(train[1])//world
-    images, labels = (part[rank*n:][:n] for part in train)
+    everything = len(train[1])
+    n = math.ceil(everything/world)
+    share = torch.arange(rank*n, rank*n + n) % everything  # the last one begins again with the first
+    images, labels = (part[share] for part in train)
+    recipe = replace(recipe, bs=recipe.bs//world)
     torch.distributed.init_process_group('gloo')
     try:
         together = nn.parallel.DistributedDataParallel(model.to(memory_format=torch.channels_last),
                                                        find_unused_parameters=isinstance(model, Ensemble))
-        return fit(together, (images, labels), valid, replace(recipe, bs=recipe.bs//world), seed, device='cpu', **options)
+        return fit(together, (images, labels), valid, recipe, seed + rank, device='cpu', **options)
     finally: torch.distributed.destroy_process_group()
 
 # %% ../nbs/11_recipes.ipynb #3110dbd9

@@ -90,6 +90,38 @@ def test_processes_that_cannot_share_a_batch_say_so(monkeypatch):
     with pytest.raises(ValueError, match='multiple of 3'): fit_together(MODELS['lean'](), (PICTURES, PICTURES), (PICTURES, PICTURES), Recipe(bs=64))
 
 
+class Notes(torch.nn.Module):
+    "A network of one layer that notes what it learns from, and what it draws at random."
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(784, 10)
+        self.images, self.drawn = [], []
+
+    def forward(self, xb):
+        if self.training:
+            self.images += xb.sum((1, 2, 3)).tolist()
+            self.drawn.append(torch.rand(1).item())
+        return self.layer(xb.flatten(1))
+
+
+def test_processes_draw_other_random_numbers_and_leave_no_image_out(monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: None)
+    monkeypatch.setattr(torch.distributed, 'destroy_process_group', lambda: None)
+    monkeypatch.setattr(torch.nn.parallel, 'DistributedDataParallel', lambda model, **options: model)
+    images = torch.arange(65, dtype=torch.uint8)[:, None, None].expand(65, 28, 28)
+    data = images, torch.zeros(65, dtype=torch.long)
+    processes = []
+    for rank in '01':
+        monkeypatch.setenv('RANK', rank)
+        processes.append(Notes())
+        fit_together(processes[-1], data, data, Recipe(epochs=1, bs=8), report=None)
+    one, two = processes
+    assert one.drawn[0] != two.drawn[0]
+    assert len(one.images) == len(two.images)  # as many steps: one never waits for the other
+    assert len({*one.images, *two.images}) == 65
+
+
 def test_operations_are_counted_as_by_hand():
     work = operations(MODELS['MnistCNN']())
     assert list(work.values()) == [28*28*32*9, 14*14*64*32*9, 3136*128, 128*10]
