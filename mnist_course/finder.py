@@ -107,7 +107,7 @@ def finder_maps(
 @lru_cache
 def _kept_finder()->nn.Module: # on the processor
     "The finder that ships with the package, loaded once; nobody may change it."
-    saved = load_plain(ASSETS/'finder.pth', 'finder')
+    saved = load_plain(ASSETS/'finder.pth', 'finder', 'widths', 'state')
     finder = Finder(tuple(saved['widths']))
     finder.load_state_dict(saved['state'])
     return finder.requires_grad_(False).to(memory_format=torch.channels_last).eval()

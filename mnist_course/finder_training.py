@@ -106,7 +106,8 @@ def train_finder(
     first = 0
     losses: list[float] = []
     if checkpoint and Path(checkpoint).exists():
-        saved = load_plain(checkpoint, 'finder checkpoint')
+        parts = 'state', 'optimizer', 'schedule', 'step', 'losses'
+        saved = load_plain(checkpoint, 'finder checkpoint', *parts)
         finder.load_state_dict(saved['state'])
         optimizer.load_state_dict(saved['optimizer'])
         schedule.load_state_dict(saved['schedule'])

@@ -214,6 +214,54 @@ def test_resuming_with_other_options_is_refused_and_keeps_the_checkpoint(mnist, 
     assert (tmp_path/'mnist_checkpoint.pth').read_bytes() == old
 
 
+PARTS = ['recipe', 'seed', 'pictures', 'history', 'state', 'opt', 'schedule', 'random']
+
+
+@pytest.mark.parametrize('part, value', [*((part, None) for part in PARTS), ('recipe', {'depth': 3}), ('state', {}), ('opt', {})])
+def test_a_checkpoint_that_lacks_a_part_is_one_sentence(part, value, mnist, tmp_path, monkeypatch, capsys):
+    from mnist_course.cli import mnist_train
+    from mnist_course.model import MnistCNN
+    from mnist_course.training import Recipe, save_checkpoint
+    file = tmp_path/'mnist_checkpoint.pth'
+    model = MnistCNN()
+    save_checkpoint(file, model, torch.optim.Adam(model.parameters()), None, [], Recipe(epochs=1), 42, 2_000)
+    content = torch.load(file, weights_only=True)
+    del content[part]
+    if value is not None: content[part] = value
+    torch.save(content, file)
+    old = file.read_bytes()
+    monkeypatch.chdir(mnist)
+    try: status = mnist_train(['--resume', '--out', str(tmp_path)])
+    except SystemExit as e: status = e.code
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert status in (1, 2) and said.startswith('mnist_train: ') and 'mnist_checkpoint.pth' in said
+    assert file.read_bytes() == old
+
+
+FULL = [torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of …'),
+        RuntimeError('MPS backend out of memory (MPS allocated: 4.00 GB, other allocations: 1.00 GB)'),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:114] . DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+                     '4000000000000 bytes. Error code 12 (Cannot allocate memory)'),
+        MemoryError()]
+
+
+@pytest.mark.parametrize('error', FULL, ids=['cuda', 'mps', 'processor', 'python'])
+def test_a_full_memory_is_one_sentence_and_status_1(error, capsys):
+    from mnist_course import cli
+    @cli.command
+    def mnist_some(argv): raise error
+    assert mnist_some([]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith('mnist_some: not enough memory') and said.count('\n') == 1
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    from mnist_course import cli
+    @cli.command
+    def mnist_some(argv): raise RuntimeError('mat1 and mat2 shapes cannot be multiplied')
+    with pytest.raises(RuntimeError): mnist_some([])
+
+
 def test_visualize_writes_figures_of_the_model_it_names(four_epochs, mnist, tmp_path):
     done = call('mnist_visualize', '--model', four_epochs[0]/'mnist_model.pth', '--out', tmp_path/'figures', cwd=mnist)
     assert done.returncode == 0, done.stderr
