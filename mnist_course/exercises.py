@@ -13,7 +13,9 @@ import math
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -169,14 +171,42 @@ def progress_file(
     "Where it is kept what has been answered."
     return Path(os.environ.get('MNIST_COURSE_PROGRESS', 'progress.json'))
 
+def _read_progress(
+    file:Path,
+)->dict[str, list[str]]: # page -> what has been answered there
+    "What a file of progress says. Raises OSError, and ValueError if it is damaged."
+    kept = json.loads(file.read_text(encoding='utf-8'))
+    if not isinstance(kept, dict) or not all(isinstance(names, list) for names in kept.values()):
+        raise ValueError(f'{file} is not a file of progress')
+    return {page: [str(name) for name in names] for page, names in kept.items()}
+
 def answered(
     file:Path|None=None, # None takes `progress_file`
 )->dict[str, list[str]]: # page -> what has been answered there
     "What has been answered so far; nothing, if the file is missing or damaged."
-    try: kept = json.loads((file or progress_file()).read_text(encoding='utf-8'))
-    except (OSError, ValueError): return {}
-    if not isinstance(kept, dict): return {}
-    return {page: [str(name) for name in names] for page, names in kept.items() if isinstance(names, list)}
+    try:
+        return _read_progress(file or progress_file())
+    except (OSError, ValueError):
+        return {}
+
+@contextmanager
+def _one_at_a_time(
+    file:Path, # that is read, then written anew
+)->Iterator[None]:
+    "Keep other notebooks waiting, for two seconds at most: one that was killed may hold the lock."
+    lock = file.with_name(f'.{file.name}.lock')
+    latest = time.monotonic() + 2
+    while time.monotonic() < latest:
+        try:
+            lock.mkdir()
+            break
+        except FileExistsError:
+            time.sleep(.005)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.rmdir()
 
 def remember(
     page:str, # the notebook
@@ -184,14 +214,29 @@ def remember(
     file:Path|None=None, # None takes `progress_file`
 )->None:
     "Note that it has been answered; where nothing can be written, and under test, do nothing."
-    file, kept = file or progress_file(), answered(file)
-    if name in kept.get(page, []) or (os.environ.get('IN_TEST') and not os.environ.get('MNIST_COURSE_PROGRESS')): return
-    kept.setdefault(page, []).append(name)
-    new = file.with_name(f'.{os.getpid()}-{file.name}')
-    try:
-        new.write_text(json.dumps(kept, indent=1) + '\n', encoding='utf-8')
-        os.replace(new, file)
-    except OSError: new.unlink(missing_ok=True)
+    file = file or progress_file()
+    under_test = os.environ.get('IN_TEST') and not os.environ.get('MNIST_COURSE_PROGRESS')
+    if under_test or name in answered(file).get(page, []):
+        return
+    with suppress(OSError), _one_at_a_time(file):
+        try:
+            kept = _read_progress(file)
+        except FileNotFoundError:
+            kept = {}
+        except ValueError:
+            kept = {}
+            damaged = file.with_name(f'{file.stem}-damaged{file.suffix}')
+            os.replace(file, damaged)
+            print(f'{file} was damaged: it is now {damaged}, and a new one begins', file=sys.stderr)
+        names = kept.setdefault(page, [])
+        if name not in names:
+            names.append(name)
+        new = file.with_name(f'.{os.getpid()}-{file.name}')
+        try:
+            new.write_text(json.dumps(kept, indent=1) + '\n', encoding='utf-8')
+            os.replace(new, file)
+        finally:
+            new.unlink(missing_ok=True)
 
 # %% ../nbs/appendix/exercises.ipynb #1183b85b
 def examine(

@@ -2,6 +2,9 @@
 import json
 import math
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import torch
 import checks
 from conftest import ROOT, in_python
 from mnist_course.answers import EXERCISES, QUIZ, exercises_of, progress, quiz_of
-from mnist_course.exercises import Exercise, ____, answered, both, choice, examine, number
+from mnist_course.exercises import Exercise, ____, answered, both, choice, examine, number, remember
 
 PAGES = ['01_data', '02_model', '03_training', '04_evaluation', '05_visualization', '06_your_digit', '07_finder', '08_inference', '09_widgets', '11_recipes', '12_robustness']
 
@@ -133,6 +136,35 @@ def test_what_is_answered_is_remembered_and_survives_a_damaged_file(monkeypatch,
     assert answered() == {'01_data': ['q2', 'a']} and progress().rows()[0] == ('01_data', 2, 6) and '2 of 6' in repr(progress())
     (tmp_path/'progress.json').write_text('{"01_data": [')
     assert answered() == {} and exercises_of('02_model')[1].check(12).state == 'right' and answered() == {'02_model': ['q2']}
+    assert (tmp_path/'progress-damaged.json').read_text() == '{"01_data": ['  # what can be saved by hand is not lost
+
+
+def test_two_notebooks_do_not_lose_each_others_answers(tmp_path):
+    file = tmp_path/'progress.json'
+    code = """import sys
+from pathlib import Path
+from mnist_course.exercises import remember
+for i in range(60): remember('page', f'{sys.argv[1]}{i}', Path(sys.argv[2]))"""
+    notebooks = [subprocess.Popen([sys.executable, '-c', code, name, str(file)]) for name in 'ab']
+    assert [process.wait(60) for process in notebooks] == [0, 0]
+    assert len(answered(file)['page']) == 120 and [p.name for p in tmp_path.iterdir()] == ['progress.json']
+
+
+def test_a_notebook_that_was_killed_while_it_wrote_stops_no_other(tmp_path):
+    (tmp_path/'.progress.json.lock').mkdir()
+    remember('page', 'q1', tmp_path/'progress.json')
+    assert answered(tmp_path/'progress.json') == {'page': ['q1']}
+    assert [p.name for p in tmp_path.iterdir()] == ['progress.json']
+
+
+def test_progress_that_cannot_be_read_is_not_written_over(monkeypatch, tmp_path):
+    file = tmp_path/'progress.json'
+    remember('page', 'q1', file)
+    def denied(*_, **__): raise PermissionError(13, 'Permission denied', str(file))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'read_text', denied)
+        remember('page', 'q2', file)
+    assert answered(file) == {'page': ['q1']}
 
 
 def test_a_file_that_knows_pages_by_other_numbers_is_read_and_kept(monkeypatch, tmp_path):
