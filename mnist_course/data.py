@@ -21,6 +21,7 @@ from html import escape
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from torch import Tensor
@@ -90,15 +91,20 @@ def atomic_path(
 )->Iterator[Path]: # the temporary name to write to
     "Write under a temporary name that takes the final one at the end, so that nothing half-written is ever found there."
     path = Path(path)
-    temporary = path.with_name(f'.{os.getpid()}-{path.name}')
+    temporary = path.with_name(f'.{uuid4().hex[:12]}-{path.name}')  # for this writer alone
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, 'rb+') as f: os.fsync(f.fileno())
         os.replace(temporary, path)
-    except OSError as e: raise OSError(e.errno, e.strerror or str(e), str(path)) from e  # names the file that was wanted
+    except OSError as e:
+        about = temporary if e.filename is None else Path(str(e.filename))
+        if about.name != temporary.name and about not in path.parents:
+            raise  # of another file, such as one that is copied
+        raise OSError(e.errno, e.strerror or str(e), str(path)) from e  # names the file that was wanted
     finally:
-        with suppress(OSError): temporary.unlink()
+        with suppress(OSError):
+            temporary.unlink()
 
 # %% ../nbs/01_data.ipynb #291ac963
 MD5 = {  # as published for MNIST, of the unpacked files

@@ -1,6 +1,7 @@
 """What importers of the library count on, and what they meet with bad files."""
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 import mnist_course
 from conftest import in_python
 from mnist_course import training
-from mnist_course.data import ASSETS, MD5, load_mnist
+from mnist_course.data import ASSETS, MD5, atomic_path, load_mnist
 from mnist_course.evaluation import evaluate
 from mnist_course.model import MnistCNN
 from mnist_course.training import Recipe, fit, load_model, save_model
@@ -190,6 +191,30 @@ def test_saving_over_a_model_that_cannot_be_written_keeps_the_old_one(tmp_path, 
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(OSError, match='space'): save_model(model(seed=1), file)
     assert file.read_bytes() == old and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='Windows may refuse to replace a file that another thread replaces')
+def test_threads_that_write_one_file_at_a_time_do_not_disturb_each_other(tmp_path):
+    def write(number):
+        with atomic_path(tmp_path/'a folder'/'file.bin') as p:
+            p.write_bytes(bytes([number])*200_000)
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(write, range(60)))
+    written = (tmp_path/'a folder'/'file.bin').read_bytes()
+    assert len(written) == 200_000 and len(set(written)) == 1
+    assert len(list((tmp_path/'a folder').iterdir())) == 1
+
+
+def test_an_error_names_the_file_that_it_is_about(tmp_path):
+    with pytest.raises(FileNotFoundError, match='source.txt') as caught:
+        with atomic_path(tmp_path/'target.txt') as p: p.write_bytes((tmp_path/'source.txt').read_bytes())
+    assert 'target.txt' not in str(caught.value)
+    with pytest.raises(OSError, match=r"[/\\]target.txt'"):
+        with atomic_path(tmp_path/'target.txt') as p: p.read_bytes()
+    (tmp_path/'file').write_text('mine')
+    with pytest.raises(OSError, match='below.txt'):
+        with atomic_path(tmp_path/'file'/'more'/'below.txt') as p: p.write_text('no')
+    assert [p.name for p in tmp_path.iterdir()] == ['file']
 
 
 class Trap:
