@@ -187,9 +187,13 @@ def fit(
     bar:bool=False, # a progress bar on standard error
 )->list[dict]: # a row an epoch: epoch, train_loss, train_accuracy, valid_loss, valid_accuracy, seconds
     "Train a model by a recipe. Raises ValueError when the loss runs away, or a checkpoint is of another run."
+    if resume and not checkpoint:
+        raise ValueError('to go on (resume), name the checkpoint to go on from')
     device = device or best_device()
     model.to(device).to(memory_format=torch.channels_last)
-    images, labels = (torch.cat([part]*recipe.passes) for part in train)
+    images, labels = train
+    if recipe.passes > 1:
+        images, labels = (torch.cat([part]*recipe.passes) for part in train)
     train_dl = Batches(images, labels, bs=recipe.bs, shuffle=True, device=device)
     valid_dl = Batches(*valid, bs=250, device=device)  # small enough for the processor's cache
     opt = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
@@ -198,7 +202,9 @@ def fit(
     torch.manual_seed(seed)
     schedule = OneCycleLR(opt, recipe.lr, total_steps=recipe.epochs*len(train_dl)) if recipe.schedule == 'one-cycle' else None
     rest = (recipe, seed, len(train[1]))
-    history: list[dict] = resume_checkpoint(checkpoint, model, opt, schedule, *rest) if resume and checkpoint else []
+    history: list[dict] = []
+    if checkpoint and resume:
+        history = resume_checkpoint(checkpoint, model, opt, schedule, *rest)
     if checkpoint: save_checkpoint(checkpoint, model, opt, schedule, history, *rest)  # a full disk shows before the work, not after it
     for epoch in range(len(history) + 1, recipe.epochs + 1):
         start = time.perf_counter()

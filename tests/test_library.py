@@ -11,7 +11,7 @@ import torch
 import mnist_course
 from conftest import in_python
 from mnist_course import training
-from mnist_course.data import ASSETS, MD5, atomic_path, load_mnist
+from mnist_course.data import ASSETS, MD5, Batches, atomic_path, load_mnist
 from mnist_course.evaluation import evaluate
 from mnist_course.model import MnistCNN
 from mnist_course.training import Recipe, fit, load_model, save_model
@@ -108,6 +108,22 @@ def test_a_schedule_and_augmentation_go_on_where_they_were(digits, tmp_path):
     assert same_weights(whole, parts)
     with pytest.raises(ValueError, match='epochs 2'):  # a schedule is laid out for its epochs
         quiet(model(), *digits, replace(recipe, epochs=3), checkpoint=file, resume=True)
+
+
+def test_going_on_without_a_checkpoint_is_refused(digits, tmp_path):
+    with pytest.raises(ValueError, match='checkpoint'): quiet(model(), *digits, Recipe(epochs=1), resume=True)
+    with pytest.raises(FileNotFoundError, match='checkpoint'):
+        quiet(model(), *digits, Recipe(epochs=1), checkpoint=tmp_path/'none.pth', resume=True)
+
+
+def test_the_images_are_not_copied_for_a_single_pass(digits, monkeypatch):
+    used = []
+    def noted(images, *args, **options):
+        used.append(images.data_ptr())
+        return Batches(images, *args, **options)
+    monkeypatch.setattr(training, 'Batches', noted)
+    quiet(model(), *digits, Recipe(epochs=1))
+    assert used == [digits[0][0].data_ptr(), digits[1][0].data_ptr()]
 
 
 def test_a_network_learns_to_doubt_what_is_labelled_minus_one(digits):
