@@ -175,6 +175,8 @@ def show_images(
     "Draw pictures in rows, as ink on paper, wrong ones framed in red."
     import matplotlib.pyplot as plt
     images = torch.as_tensor(images).squeeze(1)
+    if not len(images):
+        raise ValueError('there are no images to show')
     n, h, w = images.shape
     columns, longest = min(columns, n), max(len(str(t)) for t in titles) if titles is not None else 0
     dx, dy = w*max(1.15, .12*longest + .2), h*(1.5 if longest else 1.15)  # from one picture to the next
@@ -198,6 +200,8 @@ def normalize(
     images:Tensor, # uint8 pictures, (N,28,28), 0 is paper and 255 is ink
 )->Tensor: # float32, (N,1,28,28), mean 0 and standard deviation 1 over MNIST
     "Turn stored pictures into what the networks of this course take in."
+    if images.dim() != 3:
+        raise ValueError(f'images have the shape (N,28,28), not {tuple(images.shape)}: for one, image[None]')
     return ((images.float()/255 - MEAN)/STD)[:, None]
 
 # %% ../nbs/01_data.ipynb #e4269d66
@@ -223,6 +227,7 @@ class Batches:
         device:str|torch.device='cpu', # where the batches are wanted
     ):
         if len(images) != len(labels): raise ValueError(f'{len(images)} pictures but {len(labels)} labels')
+        if not len(images): raise ValueError('there are no images to make batches of')
         if bs < 1: raise ValueError(f'the batch size must be at least 1, not {bs}')
         self.images, self.labels, self.bs, self.shuffle = images.to(device), labels.to(device), bs, shuffle
 

@@ -11,7 +11,7 @@ import torch
 import mnist_course
 from conftest import in_python
 from mnist_course import training
-from mnist_course.data import ASSETS, MD5, Batches, atomic_path, load_mnist
+from mnist_course.data import ASSETS, MD5, Batches, atomic_path, load_mnist, normalize, show_images
 from mnist_course.evaluation import evaluate
 from mnist_course.model import MnistCNN
 from mnist_course.training import Recipe, fit, load_model, save_model
@@ -124,6 +124,20 @@ def test_the_images_are_not_copied_for_a_single_pass(digits, monkeypatch):
     monkeypatch.setattr(training, 'Batches', noted)
     quiet(model(), *digits, Recipe(epochs=1))
     assert used == [digits[0][0].data_ptr(), digits[1][0].data_ptr()]
+
+
+def test_no_images_are_a_sentence(digits):
+    train, valid = digits
+    none = train[0][:0], train[1][:0]
+    for parts in ((none, valid), (train, none)):
+        with pytest.raises(ValueError, match='no images'): quiet(model(), *parts, Recipe(epochs=1))
+    with pytest.raises(ValueError, match='no images'): evaluate(model(), none)
+    with pytest.raises(ValueError, match='no images'): show_images(none[0])
+
+
+@pytest.mark.parametrize('shape', [(28, 28), (5, 1, 28, 28)])
+def test_images_of_another_shape_are_not_normalized(shape):
+    with pytest.raises(ValueError, match='shape'): normalize(torch.zeros(shape, dtype=torch.uint8))
 
 
 def test_a_network_learns_to_doubt_what_is_labelled_minus_one(digits):
