@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .data import Batches, Data, normalize
 from .evaluation import predict_probs
+from .model import Ensemble
 from .not_digits import not_digits
 from .training import Recipe
 
@@ -203,13 +204,14 @@ def best_temperature(
 
 @torch.no_grad()
 def at_temperature(
-    model:nn.Module, # whose last layer is linear; changed in place
+    model:nn.Module, # whose last layer is linear, or an ensemble of such; changed in place
     temperature:float, # to divide the logits by
 )->nn.Module: # the same model
     "Build a temperature into the last layer, so that nobody need remember it."
-    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
-    last.weight.div_(temperature)
-    last.bias.div_(temperature)
+    for network in model.members if isinstance(model, Ensemble) else [model]:
+        last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+        last.weight.div_(temperature)
+        last.bias.div_(temperature)
     return model
 
 # %% ../nbs/12_robustness.ipynb #e3fc60b5

@@ -13,7 +13,8 @@ from conftest import in_python
 from mnist_course import training
 from mnist_course.data import ASSETS, MD5, Batches, atomic_path, load_mnist, normalize, show_images
 from mnist_course.evaluation import evaluate
-from mnist_course.model import MnistCNN
+from mnist_course.model import MODELS, MnistCNN
+from mnist_course.robustness import at_temperature
 from mnist_course.training import Recipe, fit, load_model, save_model
 
 
@@ -138,6 +139,14 @@ def test_no_images_are_a_sentence(digits):
 @pytest.mark.parametrize('shape', [(28, 28), (5, 1, 28, 28)])
 def test_images_of_another_shape_are_not_normalized(shape):
     with pytest.raises(ValueError, match='shape'): normalize(torch.zeros(shape, dtype=torch.uint8))
+
+
+def test_a_temperature_is_that_of_the_whole_ensemble():
+    torch.manual_seed(1)
+    ensemble, images = MODELS['ensemble']().eval(), torch.randn(20, 1, 28, 28)
+    with torch.inference_mode():
+        wanted = (ensemble(images)/3).softmax(1)
+        assert torch.allclose(at_temperature(ensemble, 3)(images).softmax(1), wanted, atol=1e-5)
 
 
 def test_a_network_learns_to_doubt_what_is_labelled_minus_one(digits):
@@ -278,7 +287,7 @@ def test_what_is_not_a_model_is_refused_in_one_sentence_and_never_run(kind, tmp_
 
 
 def test_a_shape_table_leaves_the_model_as_it_was():
-    from mnist_course.model import MODELS, shape_table
+    from mnist_course.model import shape_table
     images = torch.randn(8, 1, 28, 28)
     for name, make in MODELS.items():
         for m in (make().train(), make().eval()):
@@ -294,7 +303,7 @@ def test_a_shape_table_leaves_the_model_as_it_was():
 
 
 def test_a_shape_table_has_one_row_for_each_layer_also_where_one_gives_several_tensors():
-    from mnist_course.model import MODELS, count_parameters, shape_table
+    from mnist_course.model import count_parameters, shape_table
     m = torch.nn.Sequential(torch.nn.Flatten(2), torch.nn.Flatten(0, 1), torch.nn.LSTM(784, 5))
     assert shape_table(m, torch.zeros(3, 1, 28, 28))[-1].shape == (3, 5)
     ensemble = MODELS['ensemble']()
