@@ -120,19 +120,15 @@ def shape_table(
     "Send a batch through a copy of the model, and note what each layer is and gives out."
     model = copy.deepcopy(model).eval()
     names = {layer: name for name, layer in model.named_modules() if not list(layer.children())}
-    table = ShapeTable()
-
+    shapes = {}
     def note(layer, inputs, out):
-        if layer in names:  # a layer that works several times has one row
-            shape = out[0].shape if isinstance(out, tuple) else out.shape
-            kind = type(layer).__name__
-            table.append(Layer(names.pop(layer), kind, tuple(shape), count_parameters(layer)))
-
-    for layer in list(names):
+        shapes[layer] = tuple(out[0].shape if isinstance(out, tuple) else out.shape)
+    for layer in names:
         layer.register_forward_hook(note)
     with torch.no_grad():
         model(xb.to(next(model.parameters()).device))
-    return table
+    return ShapeTable(Layer(names[layer], type(layer).__name__, shape, count_parameters(layer))
+                      for layer, shape in shapes.items())
 
 # %% ../nbs/02_model.ipynb #23639880
 def linear_model(
