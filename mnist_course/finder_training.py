@@ -21,7 +21,7 @@ from .finder import Finder, finder_loss, iou
 from .layouts import Writer
 from .model import best_device
 from .pages import HARD, MORE_HARD, make_page, targets
-from .training import has_bfloat16, load_plain, save_atomically
+from .training import has_bfloat16, load_plain, process_as_before, save_atomically
 
 # %% ../nbs/library/finder_training.ipynb #94847014
 WIDE = [(128, 288), (144, 256), (192, 256), (80, 400)] # (H,W), pixels
@@ -84,6 +84,7 @@ def finder_optimizer(
     return optimizer, OneCycleLR(optimizer, lr, total_steps=steps, pct_start=.15)
 
 # %% ../nbs/library/finder_training.ipynb #6ccf96e5
+@process_as_before()
 def train_finder(
     writer:Writer, # who writes the digits, from training images alone
     steps:int, # batches

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'CHECKPOINT', 'Recipe', 'vary_strokes', 'augment', 'loss_func', 'has_bfloat16', 'train_epoch', 'validate',
-           'print_row', 'keep_memory', 'fit', 'plot_history', 'LiveCurves', 'save_atomically', 'load_plain',
-           'save_model', 'load_model', 'random_state', 'set_random_state', 'save_checkpoint', 'resume_checkpoint']
+           'print_row', 'keep_memory', 'process_as_before', 'fit', 'plot_history', 'LiveCurves', 'save_atomically',
+           'load_plain', 'save_model', 'load_model', 'random_state', 'set_random_state', 'save_checkpoint',
+           'resume_checkpoint']
 
 # %% ../nbs/03_training.ipynb #846e95a2
 import ctypes
@@ -13,7 +14,8 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -173,7 +175,21 @@ def keep_memory(
     set_option(-1, 2**30)  # M_TRIM_THRESHOLD: give nothing back before a gigabyte is free
     set_option(-3, 2**25)  # M_MMAP_THRESHOLD: take all that is smaller than 32 MB from what was kept
 
+@contextmanager
+def process_as_before()->Iterator[None]:
+    "Put back, at the end, the caller's random numbers, and how numbers below 1e-38 are taken."
+    flushed = (torch.tensor(1e-30)*1e-10).item() == 0
+    apple = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            yield
+    finally:
+        torch.set_flush_denormal(flushed)
+        if apple is not None:
+            torch.mps.set_rng_state(apple)
+
 # %% ../nbs/03_training.ipynb #a5c94ada
+@process_as_before()
 def fit(
     model:nn.Module, # learns in place, and is moved to `device`
     train:Data, # images (N,28,28) uint8 and labels (N,)

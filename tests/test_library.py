@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -147,6 +148,22 @@ def test_a_temperature_is_that_of_the_whole_ensemble():
     with torch.inference_mode():
         wanted = (ensemble(images)/3).softmax(1)
         assert torch.allclose(at_temperature(ensemble, 3)(images).softmax(1), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize('flushed', [False, True])
+def test_training_leaves_the_process_as_it_was(flushed, digits, tmp_path):
+    def tiny_is_zero(): return bool(np.float32(1e-30)*np.float32(1e-10) == 0)
+    m, file = model(), tmp_path/'checkpoint.pth'
+    torch.set_flush_denormal(flushed)
+    try:
+        before = torch.get_rng_state()
+        quiet(m, *digits, Recipe(epochs=1), checkpoint=file)
+        quiet(m, *digits, Recipe(epochs=2), checkpoint=file, resume=True)
+        with pytest.raises(ValueError): quiet(m, *digits, Recipe(epochs=3, lr=1e12))
+        assert torch.equal(torch.get_rng_state(), before)
+        assert tiny_is_zero() == flushed
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def test_a_network_learns_to_doubt_what_is_labelled_minus_one(digits):
