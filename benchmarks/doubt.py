@@ -4,6 +4,7 @@ FASHION is a folder with the files of Fashion-MNIST (t10k-images-idx3-ubyte.gz),
 network has learnt from. The softmax of a network of 03 is the comparison. Everything goes through the steps of `predict`. Counts go to
 benchmarks/doubt.json, and the marked blocks of README and notebooks are filled.
 """
+
 import argparse
 import gzip
 import json
@@ -20,17 +21,27 @@ CAPITALS = 'ACEFGHJKLMNPRTUVWXY'  # without the twins of digits: B, D, I, O, Q, 
 
 def clothes(folder: Path, n: int) -> np.ndarray:
     "Pictures of Fashion-MNIST's test set, (n,28,28) uint8, drawn at random."
-    values = np.frombuffer(gzip.decompress((folder/'t10k-images-idx3-ubyte.gz').read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
+    values = np.frombuffer(
+        gzip.decompress((folder / 't10k-images-idx3-ubyte.gz').read_bytes()), np.uint8, offset=16
+    ).reshape(-1, 28, 28)
     return values[np.random.default_rng(0).permutation(len(values))[:n]]
 
 
 def families(folder: Path, n: int) -> list[Path]:
     "One font file of each of n families that have capital letters."
     from PIL import ImageFont
+
     def letters(path):
         font = ImageFont.truetype(str(path), 30)
-        return bytes(font.getmask('A')) != bytes(font.getmask('K')) and not any(bytes(font.getmask(c)) == bytes(font.getmask('\uffff')) for c in CAPITALS)
-    files = {p.stem.split('-')[0]: p for p in sorted(folder.rglob('*.[to]tf')) if not p.name.startswith(('DejaVu', 'STIX', 'cm'))}
+        return bytes(font.getmask('A')) != bytes(font.getmask('K')) and not any(
+            bytes(font.getmask(c)) == bytes(font.getmask('\uffff')) for c in CAPITALS
+        )
+
+    files = {
+        p.stem.split('-')[0]: p
+        for p in sorted(folder.rglob('*.[to]tf'))
+        if not p.name.startswith(('DejaVu', 'STIX', 'cm'))
+    }
     chosen = [p for p in files.values() if letters(p)]
     random.Random(0).shuffle(chosen)
     return chosen[:n]
@@ -39,11 +50,14 @@ def families(folder: Path, n: int) -> list[Path]:
 def written(fonts: list[Path]) -> Iterable:
     "Each capital letter in each font, black on white, in one of three sizes."
     from PIL import Image, ImageDraw, ImageFont
+
     for i, path in enumerate(fonts):
         for j, letter in enumerate(CAPITALS):
             size = (40, 80, 160)[(i + j) % 3]
-            picture = Image.new('L', (2*size, 2*size), 255)
-            ImageDraw.Draw(picture).text((size/2, size*.4), letter, 0, ImageFont.truetype(str(path), size))
+            picture = Image.new('L', (2 * size, 2 * size), 255)
+            ImageDraw.Draw(picture).text(
+                (size / 2, size * 0.4), letter, 0, ImageFont.truetype(str(path), size)
+            )
             yield picture
 
 
@@ -51,20 +65,39 @@ def grain() -> list[np.ndarray]:
     "Noise of several kinds and sizes."
     g, sizes = np.random.default_rng(0), (28, 28, 64, 100, 200)
     even = [g.integers(0, 256, (s, s)).astype(np.uint8) for s in sizes for _ in range(20)]
-    normal = [g.normal(128, 40, (s, s)).clip(0, 255).astype(np.uint8) for s in sizes for _ in range(20)]
-    specks = [((g.random((28, 28)) < share)*255).astype(np.uint8) for share in (.05, .1, .2, .3, .5) for _ in range(10)]
-    return [*even, *normal, *specks, *(g.integers(0, 256, (100, 100, 3)).astype(np.uint8) for _ in range(50))]
+    normal = [
+        g.normal(128, 40, (s, s)).clip(0, 255).astype(np.uint8) for s in sizes for _ in range(20)
+    ]
+    specks = [
+        ((g.random((28, 28)) < share) * 255).astype(np.uint8)
+        for share in (0.05, 0.1, 0.2, 0.3, 0.5)
+        for _ in range(10)
+    ]
+    return [
+        *even,
+        *normal,
+        *specks,
+        *(g.integers(0, 256, (100, 100, 3)).astype(np.uint8) for _ in range(50)),
+    ]
 
 
 def blanks() -> list[np.ndarray]:
     "Pages without ink, in several greys, with and without grain."
     g = np.random.default_rng(0)
-    plain = [np.full((s, s), grey, np.uint8) for s in (28, 50, 300) for grey in (0, 20, 128, 200, 255)]
-    return plain + [(grey + g.normal(0, 2, (s, s))).clip(0, 255).astype(np.uint8) for s in (28, 100, 300) for grey in (30, 128, 220)]
+    plain = [
+        np.full((s, s), grey, np.uint8) for s in (28, 50, 300) for grey in (0, 20, 128, 200, 255)
+    ]
+    return plain + [
+        (grey + g.normal(0, 2, (s, s))).clip(0, 255).astype(np.uint8)
+        for s in (28, 100, 300)
+        for grey in (30, 128, 220)
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('fashion', type=Path)
     parser.add_argument('fonts', type=Path)
     parser.add_argument('--clothes', type=int, default=2_000, help='how many pictures of clothes')
@@ -77,9 +110,10 @@ def main() -> None:
     from mnist_course.inference import classify, look, shipped_model
     from mnist_course.robustness import doubt_below
     from mnist_course.training import load_model
+
     known, test = load_mnist()
     train, valid = split(known)
-    model, plain = shipped_model(), load_model(ASSETS/'course_model.pth', device='cpu')
+    model, plain = shipped_model(), load_model(ASSETS / 'course_model.pth', device='cpu')
     plain_below = doubt_below(plain, valid)
 
     def answers(sources) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -87,27 +121,57 @@ def main() -> None:
         seen = [look(source) for source in sources]
         read = classify(seen, model)
         plainly = predict_probs(plain, torch.stack([s.image for s in seen])).max(1).values
-        return np.array([p.warning is not None for p in read]), np.array([p.confidence for p in read]), plainly.numpy()
+        return (
+            np.array([p.warning is not None for p in read]),
+            np.array([p.confidence for p in read]),
+            plainly.numpy(),
+        )
 
     fonts = families(args.fonts, 30)
     on_digits = answers(test[0])
     kinds = {}
-    for kind, sources in {'clothes': clothes(args.fashion, args.clothes), 'letters': written(fonts), 'noise': grain(), 'blank': blanks()}.items():
+    for kind, sources in {
+        'clothes': clothes(args.fashion, args.clothes),
+        'letters': written(fonts),
+        'noise': grain(),
+        'blank': blanks(),
+    }.items():
         warned, sure, plainly = answers(sources)
         truth = np.r_[np.ones(len(on_digits[1])), np.zeros(len(sure))]
-        auc = [roc_auc_score(truth, np.r_[digits, others]) for digits, others in ((on_digits[1], sure), (on_digits[2], plainly))]
-        kinds[kind] = dict(pictures=len(warned), warned=round(float(warned.mean()), 4), auc=round(auc[0], 4),
-                           plain_warned=round(float((plainly < plain_below).mean()), 4), plain_auc=round(auc[1], 4))
+        auc = [
+            roc_auc_score(truth, np.r_[digits, others])
+            for digits, others in ((on_digits[1], sure), (on_digits[2], plainly))
+        ]
+        kinds[kind] = dict(
+            pictures=len(warned),
+            warned=round(float(warned.mean()), 4),
+            auc=round(auc[0], 4),
+            plain_warned=round(float((plainly < plain_below).mean()), 4),
+            plain_auc=round(auc[1], 4),
+        )
         print(kind, kinds[kind], flush=True)
     probs = predict_probs(model, test[0])
-    result = {'command': 'python benchmarks/doubt.py FASHION FONTS', 'date': date.today().isoformat(), 'fonts': len(fonts),
-              'digits': {'pictures': len(test[1]), 'warned': round(float(on_digits[0].mean()), 4), 'plain_warned': round(float((on_digits[2] < plain_below).mean()), 4),
-                         'accuracy': round((probs.argmax(1) == test[1]).double().mean().item(), 4),
-                         'calibration_error': round(calibration_error(probs.max(1).values, probs.argmax(1) == test[1]), 4)}, 'kinds': kinds}
+    result = {
+        'command': 'python benchmarks/doubt.py FASHION FONTS',
+        'date': date.today().isoformat(),
+        'fonts': len(fonts),
+        'digits': {
+            'pictures': len(test[1]),
+            'warned': round(float(on_digits[0].mean()), 4),
+            'plain_warned': round(float((on_digits[2] < plain_below).mean()), 4),
+            'accuracy': round((probs.argmax(1) == test[1]).double().mean().item(), 4),
+            'calibration_error': round(
+                calibration_error(probs.max(1).values, probs.argmax(1) == test[1]), 4
+            ),
+        },
+        'kinds': kinds,
+    }
     print(json.dumps(result, indent=1))
-    (HERE/'doubt.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+    (HERE / 'doubt.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     from notebooks import fill_all
+
     fill_all()
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

@@ -2,6 +2,7 @@
 
 One core, but for the networks, which take all. The commands are whole processes from a cold start, each in turn with `python -c "import torch"`.
 """
+
 import json
 import os
 import statistics
@@ -13,9 +14,9 @@ from datetime import date
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PICTURES = HERE.parent/'test_images'
+PICTURES = HERE.parent / 'test_images'
 
-ONE_CORE = r'''
+ONE_CORE = r"""
 import json, resource, statistics, sys, time
 from pathlib import Path
 import cv2, numpy as np, torch
@@ -47,9 +48,9 @@ photo = milliseconds(lambda: preprocess(sys.argv[1]), 9)
 more = peak() - before
 print(json.dumps({'more_mb': round(more), 'milliseconds': {'preprocess, 12 megapixels': photo, 'predict, 28 × 28 as in MNIST': milliseconds(lambda: predict(image), 50),
                   'predict, another 28 × 28': milliseconds(lambda: predict(moved), 50)}}))
-'''
+"""
 
-NETWORKS = r'''
+NETWORKS = r"""
 import json, statistics, tempfile, time
 from pathlib import Path
 import onnxruntime, torch
@@ -81,7 +82,7 @@ with tempfile.TemporaryDirectory() as folder:
         found[f'{name}, PyTorch'] = measure(FromPixels(model).eval())
         found[f'{name}, ONNX Runtime'] = measure(lambda xb: session.run(['probs'], {'images': xb.numpy()}))
 print(json.dumps(found))
-'''
+"""
 
 
 def seconds(command: list[str], folder: str) -> float:
@@ -93,24 +94,53 @@ def seconds(command: list[str], folder: str) -> float:
 def measure() -> dict:
     "All of it, as it is kept."
     one_core = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    said = subprocess.run([sys.executable, '-c', ONE_CORE, str(PICTURES/'huge_6.jpg')], check=True, env=one_core, stdout=subprocess.PIPE, text=True).stdout
-    networks = subprocess.run([sys.executable, '-c', NETWORKS], check=True, stdout=subprocess.PIPE, text=True).stdout
-    commands = {'import torch': [sys.executable, '-c', 'import torch'],
-                'mnist_test': [sys.executable, '-c', 'import sys; from mnist_course.cli import mnist_test; sys.exit(mnist_test())', str(PICTURES/'my_digit_7.png')]}
+    said = subprocess.run(
+        [sys.executable, '-c', ONE_CORE, str(PICTURES / 'huge_6.jpg')],
+        check=True,
+        env=one_core,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    networks = subprocess.run(
+        [sys.executable, '-c', NETWORKS], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    commands = {
+        'import torch': [sys.executable, '-c', 'import torch'],
+        'mnist_test': [
+            sys.executable,
+            '-c',
+            'import sys; from mnist_course.cli import mnist_test; sys.exit(mnist_test())',
+            str(PICTURES / 'my_digit_7.png'),
+        ],
+    }
     with tempfile.TemporaryDirectory() as folder:
-        runs = [{name: seconds(command, folder) for name, command in commands.items()} for _ in range(6)][1:]
-    return {'command': 'python benchmarks/inference.py', 'date': date.today().isoformat(), **json.loads(said), 'networks': json.loads(networks),
-            'cold_start_seconds': {name: round(statistics.median(r[name] for r in runs), 2) for name in commands},
-            'cold_start_ratio': round(statistics.median(r['mnist_test']/r['import torch'] for r in runs), 2)}
+        runs = [
+            {name: seconds(command, folder) for name, command in commands.items()} for _ in range(6)
+        ][1:]
+    return {
+        'command': 'python benchmarks/inference.py',
+        'date': date.today().isoformat(),
+        **json.loads(said),
+        'networks': json.loads(networks),
+        'cold_start_seconds': {
+            name: round(statistics.median(r[name] for r in runs), 2) for name in commands
+        },
+        'cold_start_ratio': round(
+            statistics.median(r['mnist_test'] / r['import torch'] for r in runs), 2
+        ),
+    }
 
 
 def write() -> None:
     result = measure()
     print(json.dumps(result, indent=1, ensure_ascii=False))
-    (HERE/'inference.json').write_text(json.dumps(result, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    (HERE / 'inference.json').write_text(
+        json.dumps(result, indent=1, ensure_ascii=False) + '\n', encoding='utf-8'
+    )
 
 
 if __name__ == '__main__':
     write()
     from notebooks import fill_all
+
     fill_all()

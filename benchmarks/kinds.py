@@ -1,4 +1,5 @@
 """Pages of known digits, by kind, and how a reading of them is counted."""
+
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from mnist_course.layouts import Page, Writer
 
 class Reading(NamedTuple):
     "How a page was read."
+
     right: bool  # every digit, and nothing else
     flagged: bool  # with a warning on at least one digit; or nothing was read at all
     digits: int  # on the page
@@ -28,8 +30,8 @@ def writer() -> Writer:
 def near(a, b) -> bool:
     "Do two boxes mean the same digit: does the middle of each lie in the other?"
     (ax, ay, aw, ah), (bx, by, bw, bh) = a, b
-    dx, dy = abs(ax + aw/2 - bx - bw/2), abs(ay + ah/2 - by - bh/2)
-    return dx <= max(min(aw, bw)/2, 3) and dy <= max(min(ah, bh)/2, 3)
+    dx, dy = abs(ax + aw / 2 - bx - bw / 2), abs(ay + ah / 2 - by - bh / 2)
+    return dx <= max(min(aw, bw) / 2, 3) and dy <= max(min(ah, bh) / 2, 3)
 
 
 def judge(page: Page, rows: list) -> Reading:
@@ -52,11 +54,24 @@ def judge(page: Page, rows: list) -> Reading:
 EASY = {'falloff'}
 
 
-def one_circled(rng, page, w): layouts.surrounded(rng, page, w, 1, (1.6, 1.6), 2)
-def number_circled(rng, page, w): layouts.surrounded(rng, page, w, int(rng.integers(2, 5)), (1.4, 1.8), 2)
-def number_framed(rng, page, w): layouts.surrounded(rng, page, w, int(rng.integers(2, 6)), (1.2, 1.5), 8)
-def row_of_boxes(rng, page, w): layouts.grid(rng, page, w, int(rng.integers(4, 13)), 1, 1.)
-def empty_table(rng, page, w): layouts.grid(rng, page, w, int(rng.integers(3, 12)), int(rng.integers(3, 9)), 0.)
+def one_circled(rng, page, w):
+    layouts.surrounded(rng, page, w, 1, (1.6, 1.6), 2)
+
+
+def number_circled(rng, page, w):
+    layouts.surrounded(rng, page, w, int(rng.integers(2, 5)), (1.4, 1.8), 2)
+
+
+def number_framed(rng, page, w):
+    layouts.surrounded(rng, page, w, int(rng.integers(2, 6)), (1.2, 1.5), 8)
+
+
+def row_of_boxes(rng, page, w):
+    layouts.grid(rng, page, w, int(rng.integers(4, 13)), 1, 1.0)
+
+
+def empty_table(rng, page, w):
+    layouts.grid(rng, page, w, int(rng.integers(3, 12)), int(rng.integers(3, 9)), 0.0)
 
 
 # name: layout, causes, shape of the page
@@ -78,7 +93,7 @@ def drawn(kind: str, n: int, seed: int) -> Iterator[Page]:
     "Pages of one kind."
     layout, causes, shape = (KINDS | EMPTY)[kind]
     made = 0
-    for number in range(10*n):
+    for number in range(10 * n):
         page = draw(layout, causes, shape, (seed, number))
         if kind in EMPTY or any(box[2] for box in page.boxes()):
             made += 1
@@ -90,5 +105,9 @@ def drawn(kind: str, n: int, seed: int) -> Iterator[Page]:
 def draw(layout: Callable, causes: set[str], shape: tuple[int, int], seed) -> Page:
     "A page by a layout of our own."
     pages.LAYOUTS['of our own'] = layout
-    try: return pages.make_page(np.random.default_rng(seed), writer(), shape, layout='of our own', causes=causes)
-    finally: del pages.LAYOUTS['of our own']
+    try:
+        return pages.make_page(
+            np.random.default_rng(seed), writer(), shape, layout='of our own', causes=causes
+        )
+    finally:
+        del pages.LAYOUTS['of our own']

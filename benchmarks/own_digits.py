@@ -5,6 +5,7 @@ a manifest.csv with the columns file and text. They are development images: whil
 pages the page maker lacked. Nothing was trained on them. Counts for each kind go to benchmarks/own_digits.json, never an image, since they may not
 be given away. The marked blocks of README and notebooks are filled.
 """
+
 import argparse
 import csv
 import json
@@ -17,7 +18,8 @@ HERE = Path(__file__).resolve().parent
 
 def manifest(folder: Path) -> list[dict]:
     "The rows of its table."
-    with open(folder/'manifest.csv', newline='', encoding='utf-8') as f: return list(csv.DictReader(f))
+    with open(folder / 'manifest.csv', newline='', encoding='utf-8') as f:
+        return list(csv.DictReader(f))
 
 
 def edits(a: str, b: str) -> int:
@@ -26,7 +28,7 @@ def edits(a: str, b: str) -> int:
     for i, x in enumerate(a, 1):
         above, row[0] = row[0], i
         for j, y in enumerate(b, 1):
-            above, row[j] = row[j], min(row[j] + 1, row[j-1] + 1, above + (x != y))
+            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (x != y))
     return row[-1]
 
 
@@ -37,9 +39,10 @@ def singles(folder: Path, ways: dict[str, Callable]) -> dict[str, dict]:
         counts = kinds.setdefault(row['kind'], {'images': 0, **dict.fromkeys(ways, 0)})
         counts['images'] += 1
         for name, way in ways.items():
-            right = way(folder/row['file']) == int(row['label'])
+            right = way(folder / row['file']) == int(row['label'])
             counts[name] += right
-            if not right and name == list(ways)[-1]: print('misread:', row['file'])
+            if not right and name == list(ways)[-1]:
+                print('misread:', row['file'])
     return kinds
 
 
@@ -47,7 +50,9 @@ def pages(folder: Path, read_number: Callable) -> dict:
     "The pages with several digits: how many are read without a mistake, and how many digits are wrong."
     counts = {'pages': 0, 'exact': 0, 'digits': 0, 'digits_wrong': 0}
     for row in manifest(folder):
-        text = '|'.join(''.join(str(p.digit) for p in line) for line in read_number(folder/row['file']))
+        text = '|'.join(
+            ''.join(str(p.digit) for p in line) for line in read_number(folder / row['file'])
+        )
         counts['pages'] += 1
         counts['exact'] += text == row['text']
         counts['digits'] += len(row['text'].replace('|', ''))
@@ -56,12 +61,15 @@ def pages(folder: Path, read_number: Callable) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('folder', type=Path)
     args = parser.parse_args()
     from mnist_course.evaluation import predict_probs
     from mnist_course.inference import predict, read_number, shipped_model
     from mnist_course.your_digit import by_rules, resize_only
+
     warned = []
 
     def by_form(form: Callable) -> Callable:
@@ -72,16 +80,28 @@ def main() -> None:
         warned.append(answer.warning is not None)
         return answer.digit
 
-    ways = {'resized': by_form(resize_only), 'rules of 06': by_form(by_rules), 'two networks': by_networks}
+    ways = {
+        'resized': by_form(resize_only),
+        'rules of 06': by_form(by_rules),
+        'two networks': by_networks,
+    }
     kinds = singles(args.folder, ways)
     writers = {row['writer'] for row in manifest(args.folder) if row.get('writer')}
-    result = {'command': 'python benchmarks/own_digits.py FOLDER', 'date': date.today().isoformat(), 'writers': len(writers),
-              'warned': sum(warned), 'kinds': dict(sorted(kinds.items()))}
-    if (args.folder/'numbers').exists(): result['numbers'] = pages(args.folder/'numbers', read_number)
+    result = {
+        'command': 'python benchmarks/own_digits.py FOLDER',
+        'date': date.today().isoformat(),
+        'writers': len(writers),
+        'warned': sum(warned),
+        'kinds': dict(sorted(kinds.items())),
+    }
+    if (args.folder / 'numbers').exists():
+        result['numbers'] = pages(args.folder / 'numbers', read_number)
     print(json.dumps(result, indent=1))
-    (HERE/'own_digits.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+    (HERE / 'own_digits.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     from notebooks import fill_all
+
     fill_all()
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

@@ -2,6 +2,7 @@
 
 The page maker draws them of validation digits. Real images are counted by `own_digits.py`. Counts go to benchmarks/readers.json.
 """
+
 import argparse
 import json
 from collections.abc import Callable
@@ -24,23 +25,37 @@ def on_kinds(predict: Callable, read_number: Callable, n: int) -> dict:
             pixels = page.rgb.astype(np.uint8)
             try:
                 rows = [[predict(pixels)]] if kind == 'tight crops' else read_number(pixels)
-            except ValueError:  # refused with a sentence, such as more than 400 things that may be digits
+            except (
+                ValueError
+            ):  # refused with a sentence, such as more than 400 things that may be digits
                 rows = []
             rows = [[p for p in row if p.box] for row in rows]
             readings.append(kinds.judge(page, rows))
         silent = sum(not r.right and not r.flagged for r in readings)
-        counts[kind] = {'pages': len(readings), 'right': sum(r.right for r in readings), 'wrong_and_silent': silent}
+        counts[kind] = {
+            'pages': len(readings),
+            'right': sum(r.right for r in readings),
+            'wrong_and_silent': silent,
+        }
     return counts
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--pages', type=int, default=60, help='pages of each kind')
     args = parser.parse_args()
     from mnist_course.inference import predict, read_number
-    result = {'command': 'python benchmarks/readers.py', 'date': date.today().isoformat(), 'drawn': on_kinds(predict, read_number, args.pages)}
+
+    result = {
+        'command': 'python benchmarks/readers.py',
+        'date': date.today().isoformat(),
+        'drawn': on_kinds(predict, read_number, args.pages),
+    }
     print(json.dumps(result, indent=1))
-    (HERE/'readers.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+    (HERE / 'readers.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

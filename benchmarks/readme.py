@@ -1,4 +1,5 @@
 """What stands in the marked blocks of README and notebooks, from benchmarks/*.json; `python benchmarks/readme.py` fills them."""
+
 import json
 import re
 from pathlib import Path
@@ -9,48 +10,87 @@ HERE = Path(__file__).resolve().parent
 
 def read(name: str) -> dict:
     "One file of results, or nothing where it has not been made yet."
-    path = HERE/name
+    path = HERE / name
     return json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
 
 
 def blocks() -> dict[str, str]:
     "The text of each block, by its name."
     from notebooks import minutes, notebooks
+
     runs = read('notebooks.json')
     timings = {name: r['seconds'] for name, r in runs.items() if 'seconds' in r}
-    return {**{f'time:{name}': minutes(seconds) for name, seconds in timings.items()},
-            **{f'reading:{path.stem}': f'{reading_minutes(path)} minutes' for path in notebooks()},
-            'notebooks:00': table(timings, ''), 'notebooks:readme': table(timings, 'nbs/'), 'notebooks:teaching': lessons(runs), 'bench': measured(read('bench.json')),
-            'ladder': ladder(read('bench.json')),
-            'facts': facts(), 'serve': served(read('serve.json')),
-            'own_digits': own_digits(read('own_digits.json')), 'doubt': doubt(read('doubt.json'))}
+    return {
+        **{f'time:{name}': minutes(seconds) for name, seconds in timings.items()},
+        **{f'reading:{path.stem}': f'{reading_minutes(path)} minutes' for path in notebooks()},
+        'notebooks:00': table(timings, ''),
+        'notebooks:readme': table(timings, 'nbs/'),
+        'notebooks:teaching': lessons(runs),
+        'bench': measured(read('bench.json')),
+        'ladder': ladder(read('bench.json')),
+        'facts': facts(),
+        'serve': served(read('serve.json')),
+        'own_digits': own_digits(read('own_digits.json')),
+        'doubt': doubt(read('doubt.json')),
+    }
 
 
 def facts() -> str:
     "What makes the course different, in four lines."
     from mnist_course.answers import EXERCISES, QUIZ
+
     own, bench = read('own_digits.json'), read('bench.json')
-    if not own or 'rungs' not in bench: return '\n'
-    photos, usual, fast = own['kinds']['photo'], bench['rungs']['the usual loop'], bench['rungs']['label smoothing']
+    if not own or 'rungs' not in bench:
+        return '\n'
+    photos, usual, fast = (
+        own['kinds']['photo'],
+        bench['rungs']['the usual loop'],
+        bench['rungs']['label smoothing'],
+    )
     every = handwritten(own)
     exercises, questions = sum(map(len, EXERCISES.values())), sum(map(len, QUIZ.values()))
-    return '\n'.join(['',
-        f'- **It reads your own handwriting**: of {photos["images"]} development photographs of paper it reads {photos["two networks"]}, of all '
-        f'{every["images"]} handwritten development images {every["two networks"]}; resized alone, {every["resized"]}.',
-        '- **It needs no internet and no GPU**: all of MNIST and a trained network come with it; after installation nothing is downloaded.',
-        f'- **It is fast, and shows why**: {mean(fast["test_accuracy"]):.2%} of the test pictures after {seconds(fast):.1f} seconds of training, 1/{1/ratio(fast, usual):.0f} of the usual loop\'s time.',
-        f'- **Its pages answer back**: {exercises} exercises that say what is wrong with *your* answer, {questions} questions with a reply to each option.', ''])
+    return '\n'.join(
+        [
+            '',
+            f'- **It reads your own handwriting**: of {photos["images"]} development photographs of paper it reads {photos["two networks"]}, of all '
+            f'{every["images"]} handwritten development images {every["two networks"]}; resized alone, {every["resized"]}.',
+            '- **It needs no internet and no GPU**: all of MNIST and a trained network come with it; after installation nothing is downloaded.',
+            f"- **It is fast, and shows why**: {mean(fast['test_accuracy']):.2%} of the test pictures after {seconds(fast):.1f} seconds of training, 1/{1 / ratio(fast, usual):.0f} of the usual loop's time.",
+            f'- **Its pages answer back**: {exercises} exercises that say what is wrong with *your* answer, {questions} questions with a reply to each option.',
+            '',
+        ]
+    )
 
 
 def served(d: dict) -> str:
     "What `benchmarks/serve.py` found, as Markdown."
-    if not d: return '\n\nNot measured yet.\n\n'
-    rows = [f'| {name} | {n["a_second"]:.0f} | {n["median_ms"]:.0f} ms | {n["p99_ms"]:.0f} ms | {n["errors"]} | {n["memory_mb"]:.0f} MB ({n["growth"]:+.1%}) |' for name, n in d['loads'].items()]
-    return '\n'.join(['', '', '| load | pictures a second | median | p99 | errors | memory (growth after warming up) |', '|---|---|---|---|---|---|', *rows, '',
-                      f'{d["clients"]} clients at once for {d["seconds"]:.0f} seconds on loopback, on the two cores that the server runs on; 28 × 28 PNG files, and JPEG files of 12 megapixels. {d["date"]}.', '', ''])
+    if not d:
+        return '\n\nNot measured yet.\n\n'
+    rows = [
+        f'| {name} | {n["a_second"]:.0f} | {n["median_ms"]:.0f} ms | {n["p99_ms"]:.0f} ms | {n["errors"]} | {n["memory_mb"]:.0f} MB ({n["growth"]:+.1%}) |'
+        for name, n in d['loads'].items()
+    ]
+    return '\n'.join(
+        [
+            '',
+            '',
+            '| load | pictures a second | median | p99 | errors | memory (growth after warming up) |',
+            '|---|---|---|---|---|---|',
+            *rows,
+            '',
+            f'{d["clients"]} clients at once for {d["seconds"]:.0f} seconds on loopback, on the two cores that the server runs on; 28 × 28 PNG files, and JPEG files of 12 megapixels. {d["date"]}.',
+            '',
+            '',
+        ]
+    )
 
 
-KINDS = {'photo': 'photographs of paper', 'paint': 'drawn on a screen', 'paint28': 'drawn at 28 × 28', 'other': 'cut from photographs and inverted'}
+KINDS = {
+    'photo': 'photographs of paper',
+    'paint': 'drawn on a screen',
+    'paint28': 'drawn at 28 × 28',
+    'other': 'cut from photographs and inverted',
+}
 
 
 def handwritten(d: dict) -> dict[str, int]:
@@ -62,40 +102,83 @@ def handwritten(d: dict) -> dict[str, int]:
 def with_interval(right: int, n: int) -> str:
     "A rate with its 95 % interval by Wilson."
     from mnist_course.evaluation import wilson_interval
+
     low, high = wilson_interval(right, n)
-    return f'{right/n:.1%} ({100*low:.0f}–{100*high:.0f})'
+    return f'{right / n:.1%} ({100 * low:.0f}–{100 * high:.0f})'
 
 
 def own_digits(d: dict) -> str:
     "What `benchmarks/own_digits.py` found, as Markdown."
-    if not d: return '\n\nNot measured yet.\n\n'
+    if not d:
+        return '\n\nNot measured yet.\n\n'
     groups = {title: d['kinds'][kind] for kind, title in KINDS.items() if kind in d['kinds']}
     groups['**all handwritten ones**'] = handwritten(d)
-    if 'printed' in d['kinds']: groups['printed in a font'] = d['kinds']['printed']
+    if 'printed' in d['kinds']:
+        groups['printed in a font'] = d['kinds']['printed']
     ways = [way for way in groups['**all handwritten ones**'] if way != 'images']
-    rows = [f'| {title} | {n["images"]} | ' + ' | '.join(with_interval(n[way], n['images']) for way in ways) + ' |' for title, n in groups.items()]
+    rows = [
+        f'| {title} | {n["images"]} | '
+        + ' | '.join(with_interval(n[way], n['images']) for way in ways)
+        + ' |'
+        for title, n in groups.items()
+    ]
     total, numbers = sum(n['images'] for n in d['kinds'].values()), d['numbers']
-    return '\n'.join(['', '', f'| development images | n | {" | ".join(ways)} |', '|---|---|' + '---|'*len(ways), *rows, '',
-                      f'Read rightly, in percent, with 95 % intervals (Wilson); by {d["writers"]} people, {d["date"]}. The two networks warned of '
-                      f'{d["warned"]} of the {total}. Of {numbers["pages"]} pages with several digits they read {numbers["exact"]} without a mistake; '
-                      f'{numbers["digits_wrong"]} of their {numbers["digits"]} digits were wrong.', '', ''])
+    return '\n'.join(
+        [
+            '',
+            '',
+            f'| development images | n | {" | ".join(ways)} |',
+            '|---|---|' + '---|' * len(ways),
+            *rows,
+            '',
+            f'Read rightly, in percent, with 95 % intervals (Wilson); by {d["writers"]} people, {d["date"]}. The two networks warned of '
+            f'{d["warned"]} of the {total}. Of {numbers["pages"]} pages with several digits they read {numbers["exact"]} without a mistake; '
+            f'{numbers["digits_wrong"]} of their {numbers["digits"]} digits were wrong.',
+            '',
+            '',
+        ]
+    )
 
 
 def doubt(d: dict) -> str:
     "What `benchmarks/doubt.py` found, as Markdown."
-    if not d: return '\n\nNot measured yet.\n\n'
-    names = {'clothes': 'clothes (Fashion-MNIST)', 'letters': f'capital letters in {d["fonts"]} fonts', 'noise': 'noise', 'blank': 'blank pages'}
-    rows = [f'| {names[kind]} ({n["pictures"]:,}) | {n["plain_warned"]:.1%} | {n["warned"]:.1%} | {n["plain_auc"]:.3f} | {n["auc"]:.3f} |' for kind, n in d['kinds'].items()]
-    return '\n'.join(['', '', '| pictures | warned of, plain | warned of, shipped | AUC, plain | AUC, shipped |', '|---|---|---|---|---|', *rows,
-                      f'| digits of MNIST\'s test set ({d["digits"]["pictures"]:,}) | {d["digits"]["plain_warned"]:.2%} | {d["digits"]["warned"]:.2%} | | |', '',
-                      f'Measured {d["date"]}. The network read {d["digits"]["accuracy"]:.2%} of those digits, and its confidence was off by '
-                      f'{d["digits"]["calibration_error"]:.2%} on average (ECE).', '', ''])
+    if not d:
+        return '\n\nNot measured yet.\n\n'
+    names = {
+        'clothes': 'clothes (Fashion-MNIST)',
+        'letters': f'capital letters in {d["fonts"]} fonts',
+        'noise': 'noise',
+        'blank': 'blank pages',
+    }
+    rows = [
+        f'| {names[kind]} ({n["pictures"]:,}) | {n["plain_warned"]:.1%} | {n["warned"]:.1%} | {n["plain_auc"]:.3f} | {n["auc"]:.3f} |'
+        for kind, n in d['kinds'].items()
+    ]
+    return '\n'.join(
+        [
+            '',
+            '',
+            '| pictures | warned of, plain | warned of, shipped | AUC, plain | AUC, shipped |',
+            '|---|---|---|---|---|',
+            *rows,
+            f"| digits of MNIST's test set ({d['digits']['pictures']:,}) | {d['digits']['plain_warned']:.2%} | {d['digits']['warned']:.2%} | | |",
+            '',
+            f'Measured {d["date"]}. The network read {d["digits"]["accuracy"]:.2%} of those digits, and its confidence was off by '
+            f'{d["digits"]["calibration_error"]:.2%} on average (ECE).',
+            '',
+            '',
+        ]
+    )
 
 
 def spread(shares: list[float]) -> str:
     "Mean ± standard deviation over seeds."
     n = len(shares)
-    return f'{mean(shares):.2%} ± {stdev(shares):.2%} ({n} seeds)' if n > 1 else f'{shares[0]:.2%} (one seed)'
+    return (
+        f'{mean(shares):.2%} ± {stdev(shares):.2%} ({n} seeds)'
+        if n > 1
+        else f'{shares[0]:.2%} (one seed)'
+    )
 
 
 def seconds(rung: dict) -> float:
@@ -105,35 +188,60 @@ def seconds(rung: dict) -> float:
 
 def ratio(rung: dict, usual: dict) -> float:
     "Its time beside the usual loop's: the median over the seeds that both ran, in turn."
-    return median(a/b for a, b in zip(rung['seconds'], usual['seconds']))
+    return median(a / b for a, b in zip(rung['seconds'], usual['seconds']))
 
 
 def ladder(b: dict) -> str:
     "The picture of the ladder, with its points in words."
-    if 'rungs' not in b: return ''
-    points = ', '.join(f'{name} {seconds(b["rungs"][name]):.{int(seconds(b["rungs"][name]) < 10)}f} s' for name in b['ladder'])
+    if 'rungs' not in b:
+        return ''
+    points = ', '.join(
+        f'{name} {seconds(b["rungs"][name]):.{int(seconds(b["rungs"][name]) < 10)}f} s'
+        for name in b['ladder']
+    )
     return f'\n![Seconds of training and share of wrong answers, one point for each change: {points}](benchmarks/ladder.png)\n'
 
 
 def measured(b: dict) -> str:
     "What `make bench` found, as Markdown."
-    if 'rungs' not in b: return '\n\nNot measured yet.\n\n'
+    if 'rungs' not in b:
+        return '\n\nNot measured yet.\n\n'
     rungs, start = b['rungs'], b['startup_seconds']
-    notes = ''.join(f' {r["note"]}' for r in rungs.values() if 'note' in r)  # of a rung that was measured in another way; gone when it is measured anew
+    notes = ''.join(
+        f' {r["note"]}' for r in rungs.values() if 'note' in r
+    )  # of a rung that was measured in another way; gone when it is measured anew
     usual = rungs['the usual loop']
-    names = {'the usual loop': 'the usual loop (torchvision, DataLoader), 5 epochs', 'one cycle': '`mnist_train`, 5 epochs',
-             'label smoothing': '`mnist_train --recipe fast`', 'augmentation, five epochs': 'the same with augmentation, 5 epochs (11)', 'one layer more, five views': 'one layer more, asked about five views (11)',
-             'narrow and deep, 20 epochs': '`mnist_train --recipe tiny`', 'four of them, wider': '`mnist_train --recipe best`'}
-    rows = [f'| {what} | {spread(r["test_accuracy"])} | {seconds(r):.{int(seconds(r) < 10)}f} s '
-            f'| {ratio(r, usual):.{1 if ratio(r, usual) < .2 else 0}%} | {max(r["peak_gb"]):.1f} GB |' for name, what in names.items() if (r := rungs.get(name))]
-    table = '\n'.join(['| training | test accuracy | time | of the usual | peak memory |', '|---|---|---|---|---|', *rows])
+    names = {
+        'the usual loop': 'the usual loop (torchvision, DataLoader), 5 epochs',
+        'one cycle': '`mnist_train`, 5 epochs',
+        'label smoothing': '`mnist_train --recipe fast`',
+        'augmentation, five epochs': 'the same with augmentation, 5 epochs (11)',
+        'one layer more, five views': 'one layer more, asked about five views (11)',
+        'narrow and deep, 20 epochs': '`mnist_train --recipe tiny`',
+        'four of them, wider': '`mnist_train --recipe best`',
+    }
+    rows = [
+        f'| {what} | {spread(r["test_accuracy"])} | {seconds(r):.{int(seconds(r) < 10)}f} s '
+        f'| {ratio(r, usual):.{1 if ratio(r, usual) < 0.2 else 0}%} | {max(r["peak_gb"]):.1f} GB |'
+        for name, what in names.items()
+        if (r := rungs.get(name))
+    ]
+    table = '\n'.join(
+        [
+            '| training | test accuracy | time | of the usual | peak memory |',
+            '|---|---|---|---|---|',
+            *rows,
+        ]
+    )
+    took = start['import mnist_course']
+    importing = 'under 0.01' if took < 0.01 else f'{took:.2f}'
     return f"""
 
 {table}
 
 | what | measured |
 |---|---|
-| `import mnist_course` | {'under 0.01' if start['import mnist_course'] < .01 else f"{start['import mnist_course']:.2f}"} s |
+| `import mnist_course` | {importing} s |
 | `mnist_train --help` | {start['mnist_train --help']:.2f} s |
 {reading(read('inference.json'))}
 On {b['threads']} cores ({b['processor']}), torch {b['torch']}, {b['date']}. Times are medians; *of the usual* is the median of runs in turn.{notes}
@@ -143,11 +251,19 @@ On {b['threads']} cores ({b['processor']}), torch {b['torch']}, {b['date']}. Tim
 
 def reading(r: dict) -> str:
     "What `benchmarks/inference.py` found, as rows of a table."
-    if not r: return ''
+    if not r:
+        return ''
     cold = r['cold_start_seconds']
-    fast = [f'| {name}: pictures per second in batches, and one alone | {n["per_second"]:,} and {n["milliseconds"]:.2f} ms |' for name, n in r.get('networks', {}).items()]
-    rows = [*fast, *(f'| {what}, one core | {ms:.1f} ms |' for what, ms in r['milliseconds'].items()), f'| more memory for 12 megapixels | {r["more_mb"]} MB |',
-            f'| `mnist_test` of one picture, cold start | {cold["mnist_test"]:.1f} s, {r["cold_start_ratio"]:.2f} times `import torch` |']
+    fast = [
+        f'| {name}: pictures per second in batches, and one alone | {n["per_second"]:,} and {n["milliseconds"]:.2f} ms |'
+        for name, n in r.get('networks', {}).items()
+    ]
+    rows = [
+        *fast,
+        *(f'| {what}, one core | {ms:.1f} ms |' for what, ms in r['milliseconds'].items()),
+        f'| more memory for 12 megapixels | {r["more_mb"]} MB |',
+        f'| `mnist_test` of one picture, cold start | {cold["mnist_test"]:.1f} s, {r["cold_start_ratio"]:.2f} times `import torch` |',
+    ]
     return '\n'.join(rows) + '\n'
 
 
@@ -155,30 +271,61 @@ def table(timings: dict, folder: str) -> str:
     "The notebooks with what each teaches and how long it runs, as Markdown."
     from mnist_course.course import NOTEBOOKS
     from notebooks import minutes
-    rows = [f'| [{name}]({folder}{name}.ipynb) | {what} | {minutes(timings[name]) if name in timings else "not yet measured"} |'
-            for name, (_, what) in NOTEBOOKS.items()]
-    return '\n'.join(['', '', '| notebook | what it teaches | running it |', '|---|---|---|', *rows, '', ''])
+
+    rows = [
+        f'| [{name}]({folder}{name}.ipynb) | {what} | {minutes(timings[name]) if name in timings else "not yet measured"} |'
+        for name, (_, what) in NOTEBOOKS.items()
+    ]
+    return '\n'.join(
+        ['', '', '| notebook | what it teaches | running it |', '|---|---|---|', *rows, '', '']
+    )
 
 
 def reading_minutes(path: Path) -> int:
     "How long a page takes to read: 200 words of prose a minute, and a second for each line of code that is not folded away."
     from notebooks import source, tags
+
     cells = json.loads(path.read_text(encoding='utf-8'))['cells']
-    prose = [re.sub(r'<!--([\w:.-]+)-->.*?<!--/\1-->|\]\([^)]*\)', ' ', source(c), flags=re.S) for c in cells if c['cell_type'] == 'markdown']
+    prose = [
+        re.sub(r'<!--([\w:.-]+)-->.*?<!--/\1-->|\]\([^)]*\)', ' ', source(c), flags=re.S)
+        for c in cells
+        if c['cell_type'] == 'markdown'
+    ]
     code = [source(c) for c in cells if c['cell_type'] == 'code' and 'hide-input' not in tags(c)]
-    lines = [line for text in code for line in text.splitlines() if line.strip() and not line.startswith('#|')]
-    return max(1, round(sum(len(text.split()) for text in prose)/200 + len(lines)/60))
+    lines = [
+        line
+        for text in code
+        for line in text.splitlines()
+        if line.strip() and not line.startswith('#|')
+    ]
+    return max(1, round(sum(len(text.split()) for text in prose) / 200 + len(lines) / 60))
 
 
 def lessons(runs: dict) -> str:
     "Each notebook for a teacher: minutes to read, seconds to run, whether it passed, the accuracy that it shows."
     from notebooks import notebooks
+
     paths = {p.stem: p for p in notebooks() if p.parent.name == 'nbs'}
-    rows = [f'| [{name}](../{name}.ipynb) | {reading_minutes(path)} minutes | {r["seconds"]:.0f} seconds | {"passed" if r["passed"] else "failed"} '
-            f'| {"" if r.get("accuracy") is None else format(r["accuracy"], ".1%")} |' for name, path in paths.items() if 'seconds' in (r := runs.get(name, {}))]
-    return '\n'.join(['', '', '| notebook | reading | running | last full run | accuracy it shows |', '|---|---|---|---|---|', *rows, '', ''])
+    rows = [
+        f'| [{name}](../{name}.ipynb) | {reading_minutes(path)} minutes | {r["seconds"]:.0f} seconds | {"passed" if r["passed"] else "failed"} '
+        f'| {"" if r.get("accuracy") is None else format(r["accuracy"], ".1%")} |'
+        for name, path in paths.items()
+        if 'seconds' in (r := runs.get(name, {}))
+    ]
+    return '\n'.join(
+        [
+            '',
+            '',
+            '| notebook | reading | running | last full run | accuracy it shows |',
+            '|---|---|---|---|---|',
+            *rows,
+            '',
+            '',
+        ]
+    )
 
 
 if __name__ == '__main__':
     from notebooks import fill_all
+
     fill_all()

@@ -6,6 +6,7 @@ recipes `HANDWRITING` and `CALM` of 12_robustness on MNIST, on images of no digi
 temperature and the confidence below which it doubts are chosen on validation images; the test set is opened once, at the end, and its result kept
 in the file's header.
 """
+
 import argparse
 import os
 import sys
@@ -19,13 +20,18 @@ def course(path: Path) -> None:
     "What `mnist_train` leaves, without any option."
     from mnist_course.cli import mnist_train
     from mnist_course.data import atomic_path
+
     here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        try: status = mnist_train(['--seed', str(SEED)])
-        finally: os.chdir(here)
-        if status: sys.exit(status)
-        with atomic_path(path) as p: p.write_bytes((Path(folder)/'mnist_model.pth').read_bytes())
+        try:
+            status = mnist_train(['--seed', str(SEED)])
+        finally:
+            os.chdir(here)
+        if status:
+            sys.exit(status)
+        with atomic_path(path) as p:
+            p.write_bytes((Path(folder) / 'mnist_model.pth').read_bytes())
 
 
 PAGES = 24_000  # drawn, for the digits on them: a quarter of an hour on two cores
@@ -39,9 +45,12 @@ def some_page_digits(seed: int, pages: int) -> tuple:
     from mnist_course.finder import shipped_finder
     from mnist_course.layouts import Writer
     from mnist_course.page_digits import page_digits
+
     torch.set_num_threads(1)
     images, labels = split(load_mnist()[0])[0]
-    found, names = page_digits(shipped_finder(), Writer(images.numpy(), labels.numpy()), pages, seed=seed)
+    found, names = page_digits(
+        shipped_finder(), Writer(images.numpy(), labels.numpy()), pages, seed=seed
+    )
     return found.numpy(), names.numpy()
 
 
@@ -52,7 +61,8 @@ def all_page_digits() -> tuple:
 
     import torch
     from tqdm import tqdm
-    parts, each = 60, PAGES//60
+
+    parts, each = 60, PAGES // 60
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context('spawn')) as pool:
         jobs = [pool.submit(some_page_digits, SEED + part, each) for part in range(parts)]
         done = [job.result() for job in tqdm(jobs, unit='part', leave=False)]
@@ -70,6 +80,7 @@ def handwriting(path: Path, seed: int = SEED) -> None:
     from mnist_course.evaluation import evaluate
     from mnist_course.model import MODELS
     from mnist_course.training import fit, save_model
+
     known, test = load_mnist()
     train, valid = split(known)
     others, found = r.with_doubt(train, r.N_OTHERS), all_page_digits()
@@ -83,13 +94,26 @@ def handwriting(path: Path, seed: int = SEED) -> None:
     temperature = r.best_temperature(model, valid)
     r.at_temperature(model, temperature)
     result = evaluate(model, test)
-    save_model(model, path, r.HANDWRITING, calm=asdict(r.CALM), seed=seed, others=r.N_OTHERS,
-               page_digits=len(found[0]), test_accuracy=result.accuracy, history=history, temperature=temperature,
-               doubt=r.doubt_below(model, valid))
+    save_model(
+        model,
+        path,
+        r.HANDWRITING,
+        calm=asdict(r.CALM),
+        seed=seed,
+        others=r.N_OTHERS,
+        page_digits=len(found[0]),
+        test_accuracy=result.accuracy,
+        history=history,
+        temperature=temperature,
+        doubt=r.doubt_below(model, valid),
+    )
     print(result)
 
 
-STAGES = (32, 10_900, 4e-3), (16, 7_000, 1.5e-3)  # pages in a batch, batches, the highest learning rate
+STAGES = (
+    (32, 10_900, 4e-3),
+    (16, 7_000, 1.5e-3),
+)  # pages in a batch, batches, the highest learning rate
 
 
 def finder(path: Path) -> None:
@@ -97,33 +121,64 @@ def finder(path: Path) -> None:
     from mnist_course.data import load_mnist, split
     from mnist_course.finder_training import mean_iou, save_finder, train_finder
     from mnist_course.layouts import Writer
+
     train, valid = split(load_mnist()[0])
     writer, others = (Writer(images.numpy(), labels.numpy()) for images, labels in (train, valid))
     workers = max(1, (os.cpu_count() or 2) - 1)
-    model, losses = None, [0.]
-    checkpoints = [Path(__file__).with_name(f'finder_checkpoint_{stage}.pth') for stage in range(len(STAGES))]
+    model, losses = None, [0.0]
+    checkpoints = [
+        Path(__file__).with_name(f'finder_checkpoint_{stage}.pth') for stage in range(len(STAGES))
+    ]
     for stage, ((bs, steps, lr), checkpoint) in enumerate(zip(STAGES, checkpoints)):
-        model, losses = train_finder(writer, steps, start=model, bs=bs, seed=3 + stage, lr=lr, workers=workers,
-                                     checkpoint=checkpoint, bar=True)
+        model, losses = train_finder(
+            writer,
+            steps,
+            start=model,
+            bs=bs,
+            seed=3 + stage,
+            lr=lr,
+            workers=workers,
+            checkpoint=checkpoint,
+            bar=True,
+        )
     result = mean_iou(model, others, 20)
-    save_finder(model, path, steps=sum(steps for _, steps, _ in STAGES), pages=sum(bs*steps for bs, steps, _ in STAGES),
-                seed=3, loss=losses[-1], iou=result)
-    for checkpoint in checkpoints: checkpoint.unlink(missing_ok=True)
-    print('IoU on validation pages of ink, cores and other writing:', ', '.join(f'{share:.3f}' for share in result))
+    save_finder(
+        model,
+        path,
+        steps=sum(steps for _, steps, _ in STAGES),
+        pages=sum(bs * steps for bs, steps, _ in STAGES),
+        seed=3,
+        loss=losses[-1],
+        iou=result,
+    )
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
+    print(
+        'IoU on validation pages of ink, cores and other writing:',
+        ', '.join(f'{share:.3f}' for share in result),
+    )
 
 
-FILES = {'course': ('course_model.pth', course), 'finder': ('finder.pth', finder), 'handwriting': ('mnist_model.pth', handwriting)}
+FILES = {
+    'course': ('course_model.pth', course),
+    'finder': ('finder.pth', finder),
+    'handwriting': ('mnist_model.pth', handwriting),
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('which', nargs='?', choices=list(FILES), help='all without')
     args = parser.parse_args()
     from mnist_course.data import ASSETS
+
     for which in [args.which] if args.which else FILES:
         name, train = FILES[which]
-        train(ASSETS/name)
+        train(ASSETS / name)
         print(f'{ASSETS.name}/{name} is renewed')
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

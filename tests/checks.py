@@ -1,4 +1,5 @@
 """What must hold of the notebooks and the library as they are committed. A check returns its complaints: none, and all is well."""
+
 import ast
 import json
 import os
@@ -11,34 +12,48 @@ from pathlib import Path
 
 from notebooks import as_text, clean, fill, source, tags
 
-MACHINE_PATH = re.compile(r'(?<![\w.])/(?:home|root|Users|tmp|work|private|var/folders)\b[^\s\'"<>]*|(?<!\w)[A-Z]:\\+\w\S*')
+MACHINE_PATH = re.compile(
+    r'(?<![\w.])/(?:home|root|Users|tmp|work|private|var/folders)\b[^\s\'"<>]*|(?<!\w)[A-Z]:\\+\w\S*'
+)
 ADDRESS = re.compile(r'\b0x[0-9a-fA-F]{6,}\b')
 ALT = re.compile(r'<img [^>]*alt="[^"]*\w[^"]*"')
 LARGEST = 800_000  # bytes of a notebook
 
 
-def read(path: Path) -> dict: return json.loads(path.read_text(encoding='utf-8'))
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding='utf-8'))
 
 
-def joined(content) -> str: return ''.join(content) if isinstance(content, list) else str(content)
+def joined(content) -> str:
+    return ''.join(content) if isinstance(content, list) else str(content)
 
 
 def text_of(output: dict) -> str:
     "All that can be read in an output; pictures left out."
     said = [joined(output.get(key, '')) for key in ('text', 'ename', 'evalue', 'traceback')]
-    said += [joined(content) for kind, content in output.get('data', {}).items() if not kind.startswith('image/')]
+    said += [
+        joined(content)
+        for kind, content in output.get('data', {}).items()
+        if not kind.startswith('image/')
+    ]
     return re.sub(r'data:image/[^"\')\s]+', '', '\n'.join(said))
 
 
 def about_output(output: dict) -> list[str]:
     "What is wrong with one output."
     data, text, wrong = output.get('data', {}), text_of(output), []
-    if output['output_type'] == 'error': wrong.append(f'ends in {output.get("ename", "an error")}')
-    if output.get('name') == 'stderr': wrong.append(f'has text on standard error: {text.strip()[:80]}')
-    if 'Warning:' in text: wrong.append('shows a warning')
-    if found := MACHINE_PATH.search(text): wrong.append(f'shows a path of one machine: {found[0]}')
-    if found := ADDRESS.search(text): wrong.append(f'shows a memory address: {found[0]}')
-    if any('widget' in kind for kind in data): wrong.append('holds a widget, which is dead without its kernel')
+    if output['output_type'] == 'error':
+        wrong.append(f'ends in {output.get("ename", "an error")}')
+    if output.get('name') == 'stderr':
+        wrong.append(f'has text on standard error: {text.strip()[:80]}')
+    if 'Warning:' in text:
+        wrong.append('shows a warning')
+    if found := MACHINE_PATH.search(text):
+        wrong.append(f'shows a path of one machine: {found[0]}')
+    if found := ADDRESS.search(text):
+        wrong.append(f'shows a memory address: {found[0]}')
+    if any('widget' in kind for kind in data):
+        wrong.append('holds a widget, which is dead without its kernel')
     if 'image/png' in data and not ALT.search(joined(data.get('text/html', ''))):
         wrong.append('has a figure without alternative text: use show(figure, alt)')
     return wrong
@@ -46,41 +61,71 @@ def about_output(output: dict) -> list[str]:
 
 def must_show(code: str) -> str:
     "What a cell of this code leaves when it is run: 'a figure', 'an output', or '' where that cannot be told."
-    try: body = ast.parse(code).body
-    except SyntaxError: return ''  # a magic
+    try:
+        body = ast.parse(code).body
+    except SyntaxError:
+        return ''  # a magic
     values = [node.value for node in body if isinstance(node, ast.Expr)]
-    if any(isinstance(v, ast.Call) and isinstance(v.func, ast.Name) and v.func.id == 'show' for v in values): return 'a figure'
-    plain = body and isinstance(body[-1], ast.Expr) and not isinstance(values[-1], ast.Call | ast.Constant | ast.Await)
+    if any(
+        isinstance(v, ast.Call) and isinstance(v.func, ast.Name) and v.func.id == 'show'
+        for v in values
+    ):
+        return 'a figure'
+    plain = (
+        body
+        and isinstance(body[-1], ast.Expr)
+        and not isinstance(values[-1], ast.Call | ast.Constant | ast.Await)
+    )
     return 'an output' if plain and not code.rstrip().endswith(';') else ''
 
 
 def about_cell(cell: dict) -> list[str]:
     "What is wrong with one cell."
     if cell['cell_type'] != 'code':
-        return [f'shows a path of one machine: {found[0]}'] if (found := MACHINE_PATH.search(source(cell))) else []
-    if 'interactive' in tags(cell): return ['is interactive and committed with an output'] if cell['outputs'] else []
+        return (
+            [f'shows a path of one machine: {found[0]}']
+            if (found := MACHINE_PATH.search(source(cell)))
+            else []
+        )
+    if 'interactive' in tags(cell):
+        return ['is interactive and committed with an output'] if cell['outputs'] else []
     wrong = [w for output in cell['outputs'] for w in about_output(output)]
     if not re.search(r'^#\| *eval: *false', source(cell), re.M):
         missing = must_show(source(cell))
-        if missing == 'a figure' and not any('image/png' in o.get('data', {}) for o in cell['outputs']): wrong.append('has not been run: no figure')
-        if missing == 'an output' and not cell['outputs']: wrong.append('has not been run: no output')
+        if missing == 'a figure' and not any(
+            'image/png' in o.get('data', {}) for o in cell['outputs']
+        ):
+            wrong.append('has not been run: no figure')
+        if missing == 'an output' and not cell['outputs']:
+            wrong.append('has not been run: no output')
     return wrong
 
 
 def content(nb: dict) -> list[str]:
     "What is wrong with what a notebook shows."
-    wrong = [f'cell {i} ({source(c).strip()[:40]!r}) {w}' for i, c in enumerate(nb['cells']) for w in about_cell(c)]
-    if 'widgets' in nb['metadata']: wrong.append('holds widget state')
+    wrong = [
+        f'cell {i} ({source(c).strip()[:40]!r}) {w}'
+        for i, c in enumerate(nb['cells'])
+        for w in about_cell(c)
+    ]
+    if 'widgets' in nb['metadata']:
+        wrong.append('holds widget state')
     return wrong
 
 
 def form(text: str) -> list[str]:
     "Whether a notebook is written as `clean` and `write` leave it."
     nb, cleaned = json.loads(text), clean(json.loads(text))
-    if text == as_text(cleaned): return []
-    if nb['metadata'] != cleaned['metadata']: return [f'has metadata of one machine: {", ".join(nb["metadata"])}']
+    if text == as_text(cleaned):
+        return []
+    if nb['metadata'] != cleaned['metadata']:
+        return [f'has metadata of one machine: {", ".join(nb["metadata"])}']
     differ = [i for i, (a, b) in enumerate(zip(nb['cells'], cleaned['cells'])) if a != b]
-    return [f'cell {differ[0]} has metadata, counts or outputs that are not committed' if differ else 'is not in the form that nbdev_clean leaves']
+    return [
+        f'cell {differ[0]} has metadata, counts or outputs that are not committed'
+        if differ
+        else 'is not in the form that nbdev_clean leaves'
+    ]
 
 
 def was_run_here(nb: dict) -> bool:
@@ -94,9 +139,11 @@ def about_notebook(
 ) -> list[str]:
     "What is wrong with a notebook file."
     nb = read(path)
-    if was_run_here(nb) and not as_committed: return content(clean(nb))
+    if was_run_here(nb) and not as_committed:
+        return content(clean(nb))
     wrong = content(nb) + form(path.read_text(encoding='utf-8'))
-    if path.stat().st_size >= LARGEST: wrong.append(f'has {path.stat().st_size/1000:.0f} kB; {LARGEST/1000:.0f} is the limit')
+    if path.stat().st_size >= LARGEST:
+        wrong.append(f'has {path.stat().st_size / 1000:.0f} kB; {LARGEST / 1000:.0f} is the limit')
     return wrong
 
 
@@ -106,55 +153,93 @@ def unfilled(text: str, values: dict[str, str]) -> list[str]:
     opened = [m for m in re.findall(r'<!--([\w:.-]+)-->', text) if m not in marks]
     wrong = [f'block {m!r} is not closed by its own name' for m in opened]
     wrong += [f'block {m!r} has no result in benchmarks/*.json' for m in marks if m not in values]
-    return wrong + [f'block {m!r} differs from benchmarks/*.json' for m in marks if m in values and fill(text, {m: values[m]}) != text]
+    return wrong + [
+        f'block {m!r} differs from benchmarks/*.json'
+        for m in marks
+        if m in values and fill(text, {m: values[m]}) != text
+    ]
 
 
 def command(name: str) -> str:
     "A command that was installed beside this Python."
     found = shutil.which(name, path=sysconfig.get_path('scripts')) or shutil.which(name)
-    if not found: raise SystemExit(f'there is no command {name}: install the course with `make setup`, or pip install -e ".[dev]"')
+    if not found:
+        raise SystemExit(
+            f'there is no command {name}: install the course with `make setup`, or pip install -e ".[dev]"'
+        )
     return found
 
 
 def differing(one: Path, other: Path, pattern: str) -> list[str]:
     "The files under two folders that are not in both, or not the same in both."
-    names = {p.relative_to(folder).as_posix() for folder in (one, other) for p in folder.rglob(pattern)}
-    def text(p): return p.read_text(encoding='utf-8') if p.exists() else None
-    return sorted(n for n in names if '.ipynb_checkpoints' not in n and text(one/n) != text(other/n))
+    names = {
+        p.relative_to(folder).as_posix() for folder in (one, other) for p in folder.rglob(pattern)
+    }
+
+    def text(p):
+        return p.read_text(encoding='utf-8') if p.exists() else None
+
+    return sorted(
+        n for n in names if '.ipynb_checkpoints' not in n and text(one / n) != text(other / n)
+    )
 
 
 def copy_course(root: Path, folder: Path) -> Path:
     "A copy of the notebooks and of what they read beside the library, so that nothing is written in the checkout; its folder."
     for part in ('nbs', 'benchmarks', 'test_images'):
-        shutil.copytree(root/part, folder/part, ignore=shutil.ignore_patterns('.*', '__pycache__'))
-    shutil.copy(root/'settings.ini', folder)
+        shutil.copytree(
+            root / part, folder / part, ignore=shutil.ignore_patterns('.*', '__pycache__')
+        )
+    shutil.copy(root / 'settings.ini', folder)
     return folder
 
 
 def nbdev(name: str, folder: Path) -> None:
     "Run an nbdev command on the course in a folder."
-    env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}  # with IN_TEST, nbdev_export does nothing
-    done = subprocess.run([command(name)], cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode: raise SystemExit(f'{name} failed:\n{done.stdout}{done.stderr}')
+    env = {
+        k: v for k, v in os.environ.items() if k != 'IN_TEST'
+    }  # with IN_TEST, nbdev_export does nothing
+    done = subprocess.run(
+        [command(name)],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f'{name} failed:\n{done.stdout}{done.stderr}')
 
 
 def library(root: Path) -> list[str]:
     "Where the library is not what the notebooks export, file by file."
-    package = root/'mnist_course'
+    package = root / 'mnist_course'
     with tempfile.TemporaryDirectory() as folder:
-        exported = copy_course(root, Path(folder))/'mnist_course'
+        exported = copy_course(root, Path(folder)) / 'mnist_course'
         exported.mkdir()
-        shutil.copy(package/'__init__.py', exported)  # kept by hand, but for its version
+        shutil.copy(package / '__init__.py', exported)  # kept by hand, but for its version
         nbdev('nbdev_export', Path(folder))
-        wrong = [f'mnist_course/{n} {"differs" if (exported/n).exists() else "comes from no notebook"}'
-                 for n in differing(package, exported, '*.py')]
-    others = [p.relative_to(package) for p in package.rglob('*') if p.is_file() and p.suffix not in ('.py', '.pyc')]
-    return wrong + [f'mnist_course/{p.as_posix()} is a stray file' for p in others if p.parts[0] not in ('assets', 'py.typed')]
+        wrong = [
+            f'mnist_course/{n} {"differs" if (exported / n).exists() else "comes from no notebook"}'
+            for n in differing(package, exported, '*.py')
+        ]
+    others = [
+        p.relative_to(package)
+        for p in package.rglob('*')
+        if p.is_file() and p.suffix not in ('.py', '.pyc')
+    ]
+    return wrong + [
+        f'mnist_course/{p.as_posix()} is a stray file'
+        for p in others
+        if p.parts[0] not in ('assets', 'py.typed')
+    ]
 
 
 def nbdev_agrees(root: Path) -> list[str]:
     "The notebooks that nbdev_clean would change, but for those that a reader has run."
     with tempfile.TemporaryDirectory() as folder:
         nbdev('nbdev_clean', copy_course(root, Path(folder)))
-        changed = [root/'nbs'/name for name in differing(root/'nbs', Path(folder)/'nbs', '*.ipynb')]
+        changed = [
+            root / 'nbs' / name for name in differing(root / 'nbs', Path(folder) / 'nbs', '*.ipynb')
+        ]
     return [f'{p.name} is changed by nbdev_clean' for p in changed if not was_run_here(read(p))]

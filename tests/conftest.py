@@ -1,4 +1,5 @@
 """What several test files share: copies to work in, and the commands as a user meets them."""
+
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from checks import command, copy_course
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # before PyTorch is loaded; see run.py
-set_hypothesis_home_dir(Path(tempfile.gettempdir())/'mnist_course_hypothesis')  # not in the checkout: tests change no file
+set_hypothesis_home_dir(
+    Path(tempfile.gettempdir()) / 'mnist_course_hypothesis'
+)  # not in the checkout: tests change no file
 
 
 @pytest.fixture(scope='session')
@@ -26,8 +29,9 @@ def course(tmp_path_factory) -> Path:
 def mnist(tmp_path_factory) -> Path:
     "A folder with a `data` folder, filled by the library."
     from mnist_course.data import load_mnist
+
     folder = tmp_path_factory.mktemp('mnist')
-    load_mnist(folder/'data')
+    load_mnist(folder / 'data')
     return folder
 
 
@@ -35,8 +39,10 @@ def mnist(tmp_path_factory) -> Path:
 def chromium():
     "A real browser, one for all tests."
     from test_browser import CHROMIUM, FLAGS
+
     assert CHROMIUM, 'CI is set, and there is no Chromium: install it (apt install chromium)'
     from playwright.sync_api import sync_playwright
+
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -44,16 +50,36 @@ def chromium():
 
 
 # a shell that runs the tests in its background tells them to ignore Ctrl-C, and so would the processes that they start
-HEARS_CTRL_C = {} if os.name == 'nt' else {'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+HEARS_CTRL_C = (
+    {} if os.name == 'nt' else {'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+)
 
 
-def call(name: str, *args, cwd: Path, timeout: float = 600, **options) -> subprocess.CompletedProcess:
+def call(
+    name: str, *args, cwd: Path, timeout: float = 600, **options
+) -> subprocess.CompletedProcess:
     "Run a command of the course as a user does; what it printed, and its status."
-    return subprocess.run([command(name), *map(str, args)], cwd=cwd, timeout=timeout, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, encoding='utf-8', **options)
+    return subprocess.run(
+        [command(name), *map(str, args)],
+        cwd=cwd,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding='utf-8',
+        **options,
+    )
 
 
 def in_python(code: str, cwd: Path, **options) -> subprocess.CompletedProcess:
     "Run a few lines in a fresh Python."
-    return subprocess.run([sys.executable, '-c', code], cwd=cwd, timeout=600, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, encoding='utf-8', **options)
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=cwd,
+        timeout=600,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding='utf-8',
+        **options,
+    )

@@ -3,6 +3,7 @@
 It changes no file of the checkout. With CI set, notebooks are judged as they are committed; elsewhere one that you have run yourself is
 judged as it would be cleaned, so that reading the course fails no test.
 """
+
 import hashlib
 import os
 import subprocess
@@ -12,9 +13,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT/'benchmarks'), str(ROOT/'tests')]
+sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
 sys.dont_write_bytecode = True
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # threads that wait give way: two runs at a time else slow each other sixfold
+os.environ.setdefault(
+    'OMP_WAIT_POLICY', 'passive'
+)  # threads that wait give way: two runs at a time else slow each other sixfold
 
 import checks  # noqa: E402
 from notebooks import blocks, notebooks  # noqa: E402
@@ -27,7 +30,8 @@ def ran(*command: str, cwd: Path = ROOT) -> list[str]:
     return [f'it ended with status {status}: see above'] if status else []
 
 
-def library() -> list[str]: return checks.library(ROOT)
+def library() -> list[str]:
+    return checks.library(ROOT)
 
 
 def clean_notebooks() -> list[str]:
@@ -35,16 +39,35 @@ def clean_notebooks() -> list[str]:
     strict, values, wrong = bool(os.environ.get('CI')), blocks(), []
     for path in notebooks():
         nb = checks.read(path)
-        if checks.was_run_here(nb) and not strict: print(f'   {path.name} has been run here: judged as it would be cleaned')
+        if checks.was_run_here(nb) and not strict:
+            print(f'   {path.name} has been run here: judged as it would be cleaned')
         wrong += [f'{path.name} {w}' for w in checks.about_notebook(path, strict)]
-        wrong += [f'{path.name} {w}' for c in nb['cells'] for w in checks.unfilled(checks.source(c), values)]
-    readme = (ROOT/'README.md').read_text(encoding='utf-8')
-    return wrong + [f'README.md {w}' for w in checks.unfilled(readme, values)] + checks.nbdev_agrees(ROOT)
+        wrong += [
+            f'{path.name} {w}'
+            for c in nb['cells']
+            for w in checks.unfilled(checks.source(c), values)
+        ]
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    return (
+        wrong
+        + [f'README.md {w}' for w in checks.unfilled(readme, values)]
+        + checks.nbdev_agrees(ROOT)
+    )
 
 
 def style() -> list[str]:
-    return (ran(sys.executable, '-m', 'ruff', 'check', '--no-cache', '--quiet', 'mnist_course', 'benchmarks', 'tests', 'website')
-            or ran(sys.executable, '-m', 'mypy', '--no-error-summary'))
+    return ran(
+        sys.executable,
+        '-m',
+        'ruff',
+        'check',
+        '--no-cache',
+        '--quiet',
+        'mnist_course',
+        'benchmarks',
+        'tests',
+        'website',
+    ) or ran(sys.executable, '-m', 'mypy', '--no-error-summary')
 
 
 def nbdev_test() -> list[str]:
@@ -52,31 +75,77 @@ def nbdev_test() -> list[str]:
         return ran(checks.command('nbdev_test'), cwd=checks.copy_course(ROOT, Path(folder)))
 
 
-def pytest() -> list[str]: return ran(sys.executable, '-m', 'pytest')
+def pytest() -> list[str]:
+    return ran(sys.executable, '-m', 'pytest')
 
 
 STEPS = [
-    ('the library equals the notebooks', library,
-     'nbdev_export writes the library anew from the notebooks; a file that comes from no notebook does not belong there.'),
-    ('the notebooks are clean', clean_notebooks,
-     'python benchmarks/notebooks.py NAME runs a notebook in full and keeps clean outputs; without a name, all of them;\n'
-     '  python benchmarks/readme.py fills the marked blocks; nbdev_clean mends metadata; git restore nbs takes back your own changes.'),
-    ('style and types', style, 'ruff check --fix mends much of it; change the notebook, not the library, then run nbdev_export.'),
-    ('nbdev_test: every cell of every notebook, shrunk', nbdev_test, 'run the cell named above in its notebook, with IN_TEST=1 set.'),
-    ('pytest: kernels, commands, a browser, bad input', pytest, 'python -m pytest tests/FILE.py -k NAME runs one test again.'),
+    (
+        'the library equals the notebooks',
+        library,
+        'nbdev_export writes the library anew from the notebooks; a file that comes from no notebook does not belong there.',
+    ),
+    (
+        'the notebooks are clean',
+        clean_notebooks,
+        'python benchmarks/notebooks.py NAME runs a notebook in full and keeps clean outputs; without a name, all of them;\n'
+        '  python benchmarks/readme.py fills the marked blocks; nbdev_clean mends metadata; git restore nbs takes back your own changes.',
+    ),
+    (
+        'style and types',
+        style,
+        'ruff check --fix mends much of it; change the notebook, not the library, then run nbdev_export.',
+    ),
+    (
+        'nbdev_test: every cell of every notebook, shrunk',
+        nbdev_test,
+        'run the cell named above in its notebook, with IN_TEST=1 set.',
+    ),
+    (
+        'pytest: kernels, commands, a browser, bad input',
+        pytest,
+        'python -m pytest tests/FILE.py -k NAME runs one test again.',
+    ),
 ]
 
 
 def everything() -> dict[str, str]:
     "A digest of each file of the checkout, and the names of what lies beside them."
-    ours = ('nbs', 'mnist_course', 'tests', 'benchmarks', 'test_images', 'website', '.ci', '.github')
-    files = [p for folder in ours for p in (ROOT/folder).rglob('*') if p.is_file() and '__pycache__' not in p.parts]
-    top = [p for p in ROOT.iterdir() if p.name not in ('.git', '.venv', '.mypy_cache') and p.suffix != '.egg-info']
-    return {p.relative_to(ROOT).as_posix(): hashlib.sha1(p.read_bytes()).hexdigest() if p.is_file() else '' for p in [*files, *top]}
+    ours = (
+        'nbs',
+        'mnist_course',
+        'tests',
+        'benchmarks',
+        'test_images',
+        'website',
+        '.ci',
+        '.github',
+    )
+    files = [
+        p
+        for folder in ours
+        for p in (ROOT / folder).rglob('*')
+        if p.is_file() and '__pycache__' not in p.parts
+    ]
+    top = [
+        p
+        for p in ROOT.iterdir()
+        if p.name not in ('.git', '.venv', '.mypy_cache') and p.suffix != '.egg-info'
+    ]
+    return {
+        p.relative_to(ROOT).as_posix(): hashlib.sha1(p.read_bytes()).hexdigest()
+        if p.is_file()
+        else ''
+        for p in [*files, *top]
+    }
 
 
 def stop(name: str, complaints: list[str], mend: str) -> int:
-    print(f'\nFAILED: {name}\n' + ''.join(f'  {c}\n' for c in complaints) + f'To mend it:\n  {mend}', file=sys.stderr, flush=True)
+    print(
+        f'\nFAILED: {name}\n' + ''.join(f'  {c}\n' for c in complaints) + f'To mend it:\n  {mend}',
+        file=sys.stderr,
+        flush=True,
+    )
     return 1
 
 
@@ -85,13 +154,27 @@ def main() -> int:
     for name, step, mend in STEPS:
         print(f'== {name}', flush=True)
         start = time.perf_counter()
-        if complaints := step(): return stop(name, complaints, mend)
-        if step is not pytest: print(f'   {time.perf_counter()-start:.1f} s', flush=True)  # pytest's own line is the last one
+        if complaints := step():
+            return stop(name, complaints, mend)
+        if step is not pytest:
+            print(
+                f'   {time.perf_counter() - start:.1f} s', flush=True
+            )  # pytest's own line is the last one
     after = everything()
     changed = sorted(p for p in {*before, *after} if before.get(p) != after.get(p))
-    return stop('the checkout is as it was', changed, 'no test may write there; if you have edited a file meanwhile, run it again.') if changed else 0
+    return (
+        stop(
+            'the checkout is as it was',
+            changed,
+            'no test may write there; if you have edited a file meanwhile, run it again.',
+        )
+        if changed
+        else 0
+    )
 
 
 if __name__ == '__main__':
-    try: sys.exit(main())
-    except KeyboardInterrupt: sys.exit(130)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

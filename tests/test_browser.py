@@ -1,4 +1,5 @@
 """JupyterLab in a real Chromium: a notebook opened and run as a reader does, and its interactive parts moved."""
+
 import json
 import os
 import re
@@ -12,18 +13,36 @@ from base64 import b64encode
 
 import pytest
 
-CANDIDATES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome',
-              '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome', '/Applications/Chromium.app/Contents/MacOS/Chromium',
-              r'C:\Program Files\Google\Chrome\Application\chrome.exe']
+CANDIDATES = [
+    'chromium',
+    'chromium-browser',
+    'google-chrome',
+    'google-chrome-stable',
+    'chrome',
+    '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+    '/Applications/Chromium.app/Contents/MacOS/Chromium',
+    r'C:\Program Files\Google\Chrome\Application\chrome.exe',
+]
 CHROMIUM = next((found for c in CANDIDATES if (found := shutil.which(c))), None)
 if not CHROMIUM and not os.environ.get('CI'):
-    pytest.skip('no Chromium here: install it to run the browser test (apt install chromium)', allow_module_level=True)
+    pytest.skip(
+        'no Chromium here: install it to run the browser test (apt install chromium)',
+        allow_module_level=True,
+    )
 
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-         '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage']
+FLAGS = [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--disable-dev-shm-usage',
+]
 IDLE = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-CELLS = '''window.jupyterapp.shell.currentWidget.content.widgets.filter(w => w.model.type === 'code').map(w => ({
-    code: w.model.sharedModel.getSource(), count: w.model.executionCount, outputs: w.model.outputs.toJSON()}))'''
+CELLS = """window.jupyterapp.shell.currentWidget.content.widgets.filter(w => w.model.type === 'code').map(w => ({
+    code: w.model.sharedModel.getSource(), count: w.model.executionCount, outputs: w.model.outputs.toJSON()}))"""
 
 
 @pytest.fixture(scope='session')
@@ -33,23 +52,53 @@ def jupyterlab(course, tmp_path_factory):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    env = {**os.environ, 'IN_TEST': '1', 'JUPYTER_CONFIG_DIR': str(own/'config'), 'JUPYTER_DATA_DIR': str(own/'data'),
-           'JUPYTER_RUNTIME_DIR': str(own/'runtime'), 'JUPYTERLAB_SETTINGS_DIR': str(own/'settings'), 'JUPYTERLAB_WORKSPACES_DIR': str(own/'work')}
-    with open(own/'log', 'w') as log:
-        server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0',
-                                   '--allow-root', '--IdentityProvider.token=t', f'--ServerApp.root_dir={course/"nbs"}',
-                                   '--LabApp.expose_app_in_browser=True', '--LabApp.extension_manager=readonly', '--LabApp.news_url=None'],
-                                  cwd=course/'nbs', env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    env = {
+        **os.environ,
+        'IN_TEST': '1',
+        'JUPYTER_CONFIG_DIR': str(own / 'config'),
+        'JUPYTER_DATA_DIR': str(own / 'data'),
+        'JUPYTER_RUNTIME_DIR': str(own / 'runtime'),
+        'JUPYTERLAB_SETTINGS_DIR': str(own / 'settings'),
+        'JUPYTERLAB_WORKSPACES_DIR': str(own / 'work'),
+    }
+    with open(own / 'log', 'w') as log:
+        server = subprocess.Popen(
+            [
+                sys.executable,
+                '-m',
+                'jupyterlab',
+                '--no-browser',
+                '--ip=127.0.0.1',
+                f'--port={port}',
+                '--ServerApp.port_retries=0',
+                '--allow-root',
+                '--IdentityProvider.token=t',
+                f'--ServerApp.root_dir={course / "nbs"}',
+                '--LabApp.expose_app_in_browser=True',
+                '--LabApp.extension_manager=readonly',
+                '--LabApp.news_url=None',
+            ],
+            cwd=course / 'nbs',
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
     try:
         for _ in range(300):
-            assert server.poll() is None, (own/'log').read_text()
-            try: urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token=t', timeout=5).close(); break
-            except OSError: time.sleep(.2)
+            assert server.poll() is None, (own / 'log').read_text()
+            try:
+                urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token=t', timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
         yield f'http://127.0.0.1:{port}'
     finally:
         server.terminate()
-        try: server.wait(20)
-        except subprocess.TimeoutExpired: server.kill()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 @pytest.fixture
@@ -74,15 +123,31 @@ def run_all(page) -> list[dict]:
 
 
 def errors(cells: list[dict]) -> list[str]:
-    return [f'{o["ename"]}: {o["evalue"]}' for c in cells for o in c['outputs'] if o['output_type'] == 'error']
+    return [
+        f'{o["ename"]}: {o["evalue"]}'
+        for c in cells
+        for o in c['outputs']
+        if o['output_type'] == 'error'
+    ]
 
 
 def alternative_texts(page) -> list[str]:
     "Of every picture in the outputs; those that are on the screen must really be drawn, with theirs."
-    outputs = [o['data'] for c in page.evaluate(CELLS) for o in c['outputs'] if 'image/png' in o.get('data', {})]
-    alts = [re.search('<img[^>]* alt="([^"]*)"', ''.join(data.get('text/html', ''))) for data in outputs]
-    assert outputs and all(found and found[1].strip() for found in alts), 'a figure without alternative text'
-    drawn = page.locator('.jp-OutputArea img').evaluate_all('all => all.map(i => [i.alt, i.complete && i.naturalWidth])')
+    outputs = [
+        o['data']
+        for c in page.evaluate(CELLS)
+        for o in c['outputs']
+        if 'image/png' in o.get('data', {})
+    ]
+    alts = [
+        re.search('<img[^>]* alt="([^"]*)"', ''.join(data.get('text/html', ''))) for data in outputs
+    ]
+    assert outputs and all(found and found[1].strip() for found in alts), (
+        'a figure without alternative text'
+    )
+    drawn = page.locator('.jp-OutputArea img').evaluate_all(
+        'all => all.map(i => [i.alt, i.complete && i.naturalWidth])'
+    )
     assert drawn and all(alt.strip() and width > 100 for alt, width in drawn)
     return [found[1] for found in alts if found]
 
@@ -111,7 +176,9 @@ def test_00_start_here_shows_its_committed_figures_and_runs(page, jupyterlab):
 def test_01_data_runs_with_its_figures_and_their_alternative_text(page, jupyterlab):
     runs_from_top_to_bottom(page, jupyterlab, '01_data')
     alts = alternative_texts(page)
-    assert any('mean picture of each digit' in alt for alt in alts) and any('Map of the course' in alt for alt in alts)
+    assert any('mean picture of each digit' in alt for alt in alts) and any(
+        'Map of the course' in alt for alt in alts
+    )
 
 
 def test_02_model_has_a_slider_that_redraws_its_figure(page, jupyterlab):
@@ -129,13 +196,19 @@ def test_02_model_has_a_slider_that_redraws_its_figure(page, jupyterlab):
     assert moved.get_attribute('src') != before and figure.count() == 0
 
 
-@pytest.mark.parametrize('name, words', [('05_visualization', ('draw_maps()', 'draw_unit()')), ('12_robustness', ('redraw()',))])
+@pytest.mark.parametrize(
+    'name, words',
+    [('05_visualization', ('draw_maps()', 'draw_unit()')), ('12_robustness', ('redraw()',))],
+)
 def test_sliders_redraw_their_figures_after_all_cells_have_run(page, jupyterlab, name, words):
     runs_from_top_to_bottom(page, jupyterlab, name)
     for word in words:
-        page.evaluate("""word => {
+        page.evaluate(
+            """word => {
             const notebook = window.jupyterapp.shell.currentWidget.content;
-            notebook.scrollToItem(notebook.widgets.findIndex(w => w.model.sharedModel.getSource().includes(word)), 'center'); }""", word)
+            notebook.scrollToItem(notebook.widgets.findIndex(w => w.model.sharedModel.getSource().includes(word)), 'center'); }""",
+            word,
+        )
         cell = page.locator('.jp-CodeCell', has_text=word)
         before = cell.locator('.widget-vbox img').get_attribute('alt')
         cell.locator('.widget-slider .noUi-handle').first.press('ArrowRight')
@@ -146,20 +219,28 @@ def test_sliders_redraw_their_figures_after_all_cells_have_run(page, jupyterlab,
 def widgets(page, jupyterlab):
     "The page of widgets, run, with its first widget on the screen; one cell is brought there by its words."
     runs_from_top_to_bottom(page, jupyterlab, '09_widgets')
+
     def bring(words: str) -> None:
-        page.evaluate("""words => {
+        page.evaluate(
+            """words => {
             const notebook = window.jupyterapp.shell.currentWidget.content;
-            notebook.scrollToItem(notebook.widgets.findIndex(w => w.model.sharedModel.getSource().trim() === words), 'start'); }""", words)
+            notebook.scrollToItem(notebook.widgets.findIndex(w => w.model.sharedModel.getSource().trim() === words), 'start'); }""",
+            words,
+        )
+
     return bring
 
 
 def draw(page, points: list[tuple[int, int]], pad: str = '.digit-pad') -> None:
     "Draw one stroke on a pad with the mouse; points in its 280 by 280."
     box = page.locator(f'{pad} canvas').first.bounding_box()
-    at = [(box['x'] + x*box['width']/280, box['y'] + y*box['height']/280) for x, y in points]
+    at = [
+        (box['x'] + x * box['width'] / 280, box['y'] + y * box['height'] / 280) for x, y in points
+    ]
     page.mouse.move(*at[0])
     page.mouse.down()
-    for x, y in at[1:]: page.mouse.move(x, y, steps=6)
+    for x, y in at[1:]:
+        page.mouse.move(x, y, steps=6)
     page.mouse.up()
 
 
@@ -169,11 +250,30 @@ def test_a_7_drawn_with_the_mouse_is_read_as_7_and_a_3_as_3(page, widgets):
     pad.wait_for()
     answer = page.locator('.jp-OutputArea .widget-hbox .digit-answer').first
     draw(page, [(70, 50), (200, 50), (120, 230)])
-    page.wait_for_function("document.querySelector('.widget-hbox .digit-answer')?.innerText.trim() === '7'", timeout=30_000)
+    page.wait_for_function(
+        "document.querySelector('.widget-hbox .digit-answer')?.innerText.trim() === '7'",
+        timeout=30_000,
+    )
     pad.locator('.clear').click()
     answer.wait_for(state='detached')
-    draw(page, [(80, 60), (140, 40), (195, 75), (180, 115), (130, 132), (190, 150), (205, 195), (150, 232), (80, 215)])
-    page.wait_for_function("document.querySelector('.widget-hbox .digit-answer')?.innerText.trim() === '3'", timeout=30_000)
+    draw(
+        page,
+        [
+            (80, 60),
+            (140, 40),
+            (195, 75),
+            (180, 115),
+            (130, 132),
+            (190, 150),
+            (205, 195),
+            (150, 232),
+            (80, 215),
+        ],
+    )
+    page.wait_for_function(
+        "document.querySelector('.widget-hbox .digit-answer')?.innerText.trim() === '3'",
+        timeout=30_000,
+    )
     pad.locator('.undo').click()
     answer.wait_for(state='detached')
 
@@ -182,7 +282,10 @@ def test_a_test_set_of_ones_own_counts_and_clears_the_pad(page, widgets):
     widgets('mine, kept = own_test()\nmine')
     own = page.locator('.widget-vbox:has(.digit-pad)').first
     own.get_by_text('Which digit was it meant to be?').wait_for()
-    for meant, counted in ((7, '1 of 1 read'), (1, '1 of 2 read')):  # a 7 both times, which is not what was meant the second time
+    for meant, counted in (
+        (7, '1 of 1 read'),
+        (1, '1 of 2 read'),
+    ):  # a 7 both times, which is not what was meant the second time
         draw(page, [(70, 50), (200, 50), (120, 230)], '.widget-vbox .digit-pad')
         own.locator('.digit-answer').get_by_text('7').wait_for()
         own.get_by_role('button', name=str(meant), exact=True).click()
@@ -194,44 +297,67 @@ def test_a_test_set_of_ones_own_counts_and_clears_the_pad(page, widgets):
 def drop(page, target, files: dict[str, bytes]) -> None:
     "Let go of files above an element, as a hand does with the mouse."
     sent = [[name, b64encode(content).decode()] for name, content in files.items()]
-    held = page.evaluate_handle("""files => {
+    held = page.evaluate_handle(
+        """files => {
         const held = new DataTransfer();
         for (const [name, text] of files) held.items.add(new File([Uint8Array.from(atob(text), c => c.charCodeAt(0))], name));
-        return held; }""", sent)
-    for kind in ('dragenter', 'dragover', 'drop'): target.dispatch_event(kind, {'dataTransfer': held})
+        return held; }""",
+        sent,
+    )
+    for kind in ('dragenter', 'dragover', 'drop'):
+        target.dispatch_event(kind, {'dataTransfer': held})
 
 
-def test_uploaded_pictures_are_read_on_the_page_and_rubbish_gets_a_sentence(page, widgets, course, tmp_path):
+def test_uploaded_pictures_are_read_on_the_page_and_rubbish_gets_a_sentence(
+    page, widgets, course, tmp_path
+):
     widgets('upload_widget()')
     button = page.get_by_role('button', name='Choose pictures').first
-    (tmp_path/'shopping.png').write_text('milk, eggs, bread')
+    (tmp_path / 'shopping.png').write_text('milk, eggs, bread')
+
     def upload(*files):
-        with page.expect_file_chooser() as chooser: button.click()
+        with page.expect_file_chooser() as chooser:
+            button.click()
         chooser.value.set_files([str(f) for f in files])
+
     output = page.locator('.jp-OutputArea .widget-vbox').first
     for name in ('my_digit_7.png', 'chalk_2.jpg'):
-        upload(course/'test_images'/name)
+        upload(course / 'test_images' / name)
         output.get_by_text(f'{name}: it reads {name[-5]}').wait_for()
     alt = output.locator('img').first.get_attribute('alt')
     assert alt.startswith('chalk_2.jpg: read as 2')
-    upload(tmp_path/'shopping.png', course/'test_images'/'pencil_0.jpg')
+    upload(tmp_path / 'shopping.png', course / 'test_images' / 'pencil_0.jpg')
     output.get_by_role('alert').get_by_text('is not an image').wait_for()
     output.get_by_text('pencil_0.jpg: it reads 0').wait_for()
-    drop(page, output.locator('.picture-drop'), {'marker_2.jpg': (course/'test_images'/'marker_2.jpg').read_bytes()})
+    drop(
+        page,
+        output.locator('.picture-drop'),
+        {'marker_2.jpg': (course / 'test_images' / 'marker_2.jpg').read_bytes()},
+    )
     output.get_by_text('marker_2.jpg: it reads 2').wait_for()
     assert output.get_by_text('pencil_0.jpg').count() == 0
-    drop(page, output.locator('.picture-drop'), {'panorama.jpg': bytes(10_000_001), 'marker_9.png': (course/'test_images'/'marker_9.png').read_bytes()})
+    drop(
+        page,
+        output.locator('.picture-drop'),
+        {
+            'panorama.jpg': bytes(10_000_001),
+            'marker_9.png': (course / 'test_images' / 'marker_9.png').read_bytes(),
+        },
+    )
     output.get_by_role('alert').get_by_text('more than 10 MB').wait_for()
     output.get_by_text('marker_9.png: it reads 9').wait_for()
 
 
 def run_cell(page, words: str, code: str) -> None:
     "Type another text into the cell that has these words, and run it."
-    page.evaluate("""([words, code]) => {
+    page.evaluate(
+        """([words, code]) => {
         const notebook = window.jupyterapp.shell.currentWidget.content;
         notebook.activeCellIndex = notebook.widgets.findIndex(w => w.model.sharedModel.getSource().includes(words));
         notebook.activeCell.model.sharedModel.setSource(code);
-        notebook.scrollToItem(notebook.activeCellIndex, 'center'); }""", [words, code])
+        notebook.scrollToItem(notebook.activeCellIndex, 'center'); }""",
+        [words, code],
+    )
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
 
 
@@ -239,13 +365,15 @@ def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, cour
     open_notebook(page, jupyterlab, '02_model')
     page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
     imports = 'from mnist_course.answers import exercises_of, quiz_of\nfrom mnist_course.exercises import ____\n\nq1, q2, q3 = exercises_of("02_model")\n'
-    run_cell(page, 'exercises_of(', f'import os\nos.environ.pop("IN_TEST", None)\n{imports}')  # as a reader's kernel, which has widgets and remembers
+    run_cell(
+        page, 'exercises_of(', f'import os\nos.environ.pop("IN_TEST", None)\n{imports}'
+    )  # as a reader's kernel, which has widgets and remembers
     replies = page.locator('.jp-OutputArea .jp-RenderedHTMLCommon')
     run_cell(page, 'q1.check(', 'q1.check(____)  # one')
     replies.get_by_text('Put your answer in place of ____').wait_for()
     run_cell(page, 'q1.check(____)  # one', 'q1.check(64*9 + 64)  # two')
     replies.get_by_text('Each of the 64 maps looks at all 64 maps').wait_for()
-    assert not (course/'nbs'/'progress.json').exists()
+    assert not (course / 'nbs' / 'progress.json').exists()
     run_cell(page, '# two', 'q1.check(64*64*9 + 64)')
     replies.get_by_text('Right.', exact=True).first.wait_for()
     run_cell(page, 'quiz_of(', 'quiz_of("02_model")  # again')
@@ -255,5 +383,5 @@ def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, cour
     page.locator('.widget-vbox').get_by_text('Not yet.', exact=True).first.wait_for()
     boxes.first.locator('input').nth(0).click()
     page.locator('.widget-vbox').get_by_text('Right.', exact=True).first.wait_for()
-    assert json.loads((course/'nbs'/'progress.json').read_text()) == {'02_model': ['q1', 'a']}
-    (course/'nbs'/'progress.json').unlink()
+    assert json.loads((course / 'nbs' / 'progress.json').read_text()) == {'02_model': ['q1', 'a']}
+    (course / 'nbs' / 'progress.json').unlink()

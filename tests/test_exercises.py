@@ -1,4 +1,5 @@
 """Every exercise untouched, with its solution and with the usual mistakes; the questions; what is remembered."""
+
 import json
 import math
 import os
@@ -15,14 +16,30 @@ from conftest import ROOT, in_python
 from mnist_course.answers import EXERCISES, QUIZ, exercises_of, progress, quiz_of
 from mnist_course.exercises import Exercise, ____, answered, both, choice, examine, number, remember
 
-PAGES = ['01_data', '02_model', '03_training', '04_evaluation', '05_visualization', '06_your_digit', '07_finder', '08_inference', '09_widgets', '11_recipes', '12_robustness']
+PAGES = [
+    '01_data',
+    '02_model',
+    '03_training',
+    '04_evaluation',
+    '05_visualization',
+    '06_your_digit',
+    '07_finder',
+    '08_inference',
+    '09_widgets',
+    '11_recipes',
+    '12_robustness',
+]
 
 
 def defined_on(page: str, name: str) -> str:
     "The code of a function that a page defines."
-    cells = [checks.source(c) for c in checks.read(ROOT/'nbs'/f'{page}.ipynb')['cells'] if c['cell_type'] == 'code']
+    cells = [
+        checks.source(c)
+        for c in checks.read(ROOT / 'nbs' / f'{page}.ipynb')['cells']
+        if c['cell_type'] == 'code'
+    ]
     code = next(c for c in cells if f'def {name}(' in c)
-    return code[code.index(f'def {name}('):].split('\n\n')[0]
+    return code[code.index(f'def {name}(') :].split('\n\n')[0]
 
 
 NAMES = {  # what the solutions of a page may use: the names that stand on it
@@ -30,27 +47,31 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     '02_model': 'from mnist_course.model import *; model = MnistCNN().eval(); spoilt = torch.zeros(784, 784).fill_diagonal_(math.nan).reshape(784, 1, 28, 28)',
     '03_training': '',
     '04_evaluation': 'from mnist_course.data import ASSETS, load_mnist; from mnist_course.evaluation import *; from mnist_course.training import load_model; '
-                     "on_test = evaluate(load_model(ASSETS/'course_model.pth'), load_mnist()[1])",
+    "on_test = evaluate(load_model(ASSETS/'course_model.pth'), load_mnist()[1])",
     '05_visualization': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.training import load_model; from mnist_course.visualization import *; '
-                        "model = load_model(ASSETS/'course_model.pth'); four = split(load_mnist()[0])[1][0][4]",
+    "model = load_model(ASSETS/'course_model.pth'); four = split(load_mnist()[0])[1][0][4]",
     '06_your_digit': 'import cv2, numpy as np; from mnist_course.your_digit import *\n'
-                     'page = np.full((90, 90), 200, np.float32); page[10:80, 35:55] = 50\n'
-                     'def strength_in_the_middle(window): return float(1 - page[45, 45]/estimate_background(page, window)[45, 45])',
-    '07_finder': 'import cv2, numpy as np; from mnist_course.pages import ellipse\n' + defined_on('07_finder', 'spots'),
+    'page = np.full((90, 90), 200, np.float32); page[10:80, 35:55] = 50\n'
+    'def strength_in_the_middle(window): return float(1 - page[45, 45]/estimate_background(page, window)[45, 45])',
+    '07_finder': 'import cv2, numpy as np; from mnist_course.pages import ellipse\n'
+    + defined_on('07_finder', 'spots'),
     '08_inference': 'import cv2; import numpy as np; from mnist_course.data import load_mnist, split; from mnist_course.finder import Core; '
-                    'from mnist_course.inference import *; images, labels = split(load_mnist()[0])[1]\n' + defined_on('08_inference', 'written'),
+    'from mnist_course.inference import *; images, labels = split(load_mnist()[0])[1]\n'
+    + defined_on('08_inference', 'written'),
     '09_widgets': 'from base64 import b64encode; from mnist_course.widgets import read_upload',
     '11_recipes': 'from statistics import mean, stdev; from mnist_course.model import MODELS; from mnist_course.recipes import operations\n'
-                  'def times_uncertain(a, b): return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5',
+    'def times_uncertain(a, b): return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5',
     '12_robustness': 'from mnist_course.data import load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.robustness import doubt_below; '
-                     'from mnist_course.training import load_model; doubting = load_model(); valid = split(load_mnist()[0])[1]',
+    'from mnist_course.training import load_model; doubting = load_model(); valid = split(load_mnist()[0])[1]',
 }
 
 
 @pytest.fixture(autouse=True)
 def a_file_of_its_own(monkeypatch, tmp_path_factory):
     "What these tests solve is not noted in the reader's file."
-    monkeypatch.setenv('MNIST_COURSE_PROGRESS', str(tmp_path_factory.mktemp('progress')/'progress.json'))
+    monkeypatch.setenv(
+        'MNIST_COURSE_PROGRESS', str(tmp_path_factory.mktemp('progress') / 'progress.json')
+    )
 
 
 def names(page: str) -> dict:
@@ -63,7 +84,8 @@ def names(page: str) -> dict:
 @pytest.mark.parametrize('page', PAGES)
 def test_each_exercise_says_what_it_should(page):
     space = names(page)
-    with torch.no_grad(): complaints = {e.name: examine(e, space) for e in exercises_of(page)}
+    with torch.no_grad():
+        complaints = {e.name: examine(e, space) for e in exercises_of(page)}
     assert not any(complaints.values()), complaints
     assert all(len(e.mistakes) >= 2 and e.tip and e.right for e in exercises_of(page))
 
@@ -77,7 +99,11 @@ def test_every_page_has_three_exercises_and_three_questions_and_asks_them():
     assert list(EXERCISES) == list(QUIZ) == PAGES
     for page in PAGES:
         assert len(exercises_of(page)) >= 3 and len(quiz_of(page)) >= 3
-        code = '\n'.join(checks.source(c) for c in checks.read(ROOT/'nbs'/f'{page}.ipynb')['cells'] if c['cell_type'] == 'code')
+        code = '\n'.join(
+            checks.source(c)
+            for c in checks.read(ROOT / 'nbs' / f'{page}.ipynb')['cells']
+            if c['cell_type'] == 'code'
+        )
         assert f"exercises_of('{page}')" in code and f"quiz_of('{page}')" in code
         assert all(f'{e.name}.check(' in code for e in exercises_of(page))
 
@@ -86,8 +112,16 @@ def test_each_option_of_a_question_has_a_reply_of_its_own():
     for page in PAGES:
         for quiz in quiz_of(page):
             replies = [quiz.choose(letter) for letter in quiz.letters()]
-            assert len({r.text for r in replies}) == len(replies) >= 3 and [r.state for r in replies].count('right') == 1
-            assert quiz.choose('z').state == quiz.choose('').state == quiz.choose('ab').state == 'not tried'
+            assert (
+                len({r.text for r in replies}) == len(replies) >= 3
+                and [r.state for r in replies].count('right') == 1
+            )
+            assert (
+                quiz.choose('z').state
+                == quiz.choose('').state
+                == quiz.choose('ab').state
+                == 'not tried'
+            )
 
 
 def test_nothing_done_with_a_blank_raises():
@@ -96,71 +130,154 @@ def test_nothing_done_with_a_blank_raises():
         b.x = 3
         del b.x, b[0]
         one, (two, *more) = b
-        with b as opened: pass
-        return [b(1, k=2), b@b, -b, ~b, b < 3, 3 > b, b == 1, b[1:, None], b.mean(0).T, round(b, 2), divmod(b, 2), one, two, opened, np.ones(3)*b, b/torch.ones(2),
-                torch.ones(2)@b, torch.relu(b), torch.nn.functional.conv2d(torch.ones(1, 1, 3, 3), b), np.sum(b), math.floor(b), 2**b, 'a' + b, [1] + b], more
+        with b as opened:
+            pass
+        return [
+            b(1, k=2),
+            b @ b,
+            -b,
+            ~b,
+            b < 3,
+            3 > b,
+            b == 1,
+            b[1:, None],
+            b.mean(0).T,
+            round(b, 2),
+            divmod(b, 2),
+            one,
+            two,
+            opened,
+            np.ones(3) * b,
+            b / torch.ones(2),
+            torch.ones(2) @ b,
+            torch.relu(b),
+            torch.nn.functional.conv2d(torch.ones(1, 1, 3, 3), b),
+            np.sum(b),
+            math.floor(b),
+            2**b,
+            'a' + b,
+            [1] + b,
+        ], more
 
     results, more = use(____)
     assert all(r is ____ for r in results) and more == []
-    assert (int(____), len(____), bool(____), str(____), f'{____:.2f}', list(____), 3 in ____, isinstance(3, ____), math.isnan(float(____))) == \
-           (0, 0, False, '____', '____', [], False, False, True)
+    assert (
+        int(____),
+        len(____),
+        bool(____),
+        str(____),
+        f'{____:.2f}',
+        list(____),
+        3 in ____,
+        isinstance(3, ____),
+        math.isnan(float(____)),
+    ) == (0, 0, False, '____', '____', [], False, False, True)
 
 
 def test_a_check_never_raises():
     class Odd:
-        def __float__(self): raise RuntimeError('odd')
-        def __eq__(self, other): raise RuntimeError('odd')
+        def __float__(self):
+            raise RuntimeError('odd')
+
+        def __eq__(self, other):
+            raise RuntimeError('odd')
+
         __hash__ = None  # type: ignore[assignment]
-    odd = [Odd(), object, len, {}, [], set(), 'text', b'bytes', 1j, math.inf, math.nan, torch.ones(2, 2), np.ones(0), (1, 2, 3), ((1,),), lambda: 1/0]
+
+    odd = [
+        Odd(),
+        object,
+        len,
+        {},
+        [],
+        set(),
+        'text',
+        b'bytes',
+        1j,
+        math.inf,
+        math.nan,
+        torch.ones(2, 2),
+        np.ones(0),
+        (1, 2, 3),
+        ((1,),),
+        lambda: 1 / 0,
+    ]
     for page in PAGES:
         for e in exercises_of(page):
-            for answer in odd: assert e.check(answer).state in ('wrong', 'not tried')
+            for answer in odd:
+                assert e.check(answer).state in ('wrong', 'not tried')
             assert e.check(None).state == e.check((1, ____)).state == 'not tried'
 
 
 def test_judges_name_the_mistake_and_the_direction():
-    judge = number(10, .5, {5: 'that is half of it'})
-    assert judge(10.4) == '' and judge(5.2) == 'that is half of it' and 'too large' in judge(30) and 'too small' in judge(-1) and 'quotes' in judge('10')
+    judge = number(10, 0.5, {5: 'that is half of it'})
+    assert (
+        judge(10.4) == ''
+        and judge(5.2) == 'that is half of it'
+        and 'too large' in judge(30)
+        and 'too small' in judge(-1)
+        and 'quotes' in judge('10')
+    )
     assert judge(torch.tensor(10)) == '' and 'NaN' in judge(math.nan)
     pair = both(judge, choice('b', {'a': 'not a'}))
-    assert pair((10, 'B)')) == '' and pair([10, 'a']) == 'not a' and '2 things' in pair(10) and 'letters a, b' in pair((10, 'x'))
+    assert (
+        pair((10, 'B)')) == ''
+        and pair([10, 'a']) == 'not a'
+        and '2 things' in pair(10)
+        and 'letters a, b' in pair((10, 'x'))
+    )
 
 
 def test_what_is_answered_is_remembered_and_survives_a_damaged_file(monkeypatch, tmp_path):
-    monkeypatch.setenv('MNIST_COURSE_PROGRESS', str(tmp_path/'progress.json'))
+    monkeypatch.setenv('MNIST_COURSE_PROGRESS', str(tmp_path / 'progress.json'))
     q1 = exercises_of('01_data')[1]
     q1.check(0)
     assert answered() == {}
-    q1.check((200/255 - .1307)/.3081)
+    q1.check((200 / 255 - 0.1307) / 0.3081)
     quiz_of('01_data')[0].choose('b')
-    assert answered() == {'01_data': ['q2', 'a']} and progress().rows()[0] == ('01_data', 2, 6) and '2 of 6' in repr(progress())
-    (tmp_path/'progress.json').write_text('{"01_data": [')
-    assert answered() == {} and exercises_of('02_model')[1].check(12).state == 'right' and answered() == {'02_model': ['q2']}
-    assert (tmp_path/'progress-damaged.json').read_text() == '{"01_data": ['  # what can be saved by hand is not lost
+    assert (
+        answered() == {'01_data': ['q2', 'a']}
+        and progress().rows()[0] == ('01_data', 2, 6)
+        and '2 of 6' in repr(progress())
+    )
+    (tmp_path / 'progress.json').write_text('{"01_data": [')
+    assert (
+        answered() == {}
+        and exercises_of('02_model')[1].check(12).state == 'right'
+        and answered() == {'02_model': ['q2']}
+    )
+    assert (
+        tmp_path / 'progress-damaged.json'
+    ).read_text() == '{"01_data": ['  # what can be saved by hand is not lost
 
 
 def test_two_notebooks_do_not_lose_each_others_answers(tmp_path):
-    file = tmp_path/'progress.json'
+    file = tmp_path / 'progress.json'
     code = """import sys
 from pathlib import Path
 from mnist_course.exercises import remember
 for i in range(60): remember('page', f'{sys.argv[1]}{i}', Path(sys.argv[2]))"""
     notebooks = [subprocess.Popen([sys.executable, '-c', code, name, str(file)]) for name in 'ab']
     assert [process.wait(60) for process in notebooks] == [0, 0]
-    assert len(answered(file)['page']) == 120 and [p.name for p in tmp_path.iterdir()] == ['progress.json']
+    assert len(answered(file)['page']) == 120 and [p.name for p in tmp_path.iterdir()] == [
+        'progress.json'
+    ]
 
 
 def test_a_notebook_that_was_killed_while_it_wrote_stops_no_other(tmp_path):
-    (tmp_path/'.progress.json.lock').mkdir()
-    remember('page', 'q1', tmp_path/'progress.json')
-    assert answered(tmp_path/'progress.json') == {'page': ['q1']}
+    (tmp_path / '.progress.json.lock').mkdir()
+    remember('page', 'q1', tmp_path / 'progress.json')
+    assert answered(tmp_path / 'progress.json') == {'page': ['q1']}
     assert [p.name for p in tmp_path.iterdir()] == ['progress.json']
 
 
 def test_progress_that_cannot_be_read_is_not_written_over(monkeypatch, tmp_path):
-    file = tmp_path/'progress.json'
+    file = tmp_path / 'progress.json'
     remember('page', 'q1', file)
-    def denied(*_, **__): raise PermissionError(13, 'Permission denied', str(file))
+
+    def denied(*_, **__):
+        raise PermissionError(13, 'Permission denied', str(file))
+
     with monkeypatch.context() as patch:
         patch.setattr(Path, 'read_text', denied)
         remember('page', 'q2', file)
@@ -168,17 +285,27 @@ def test_progress_that_cannot_be_read_is_not_written_over(monkeypatch, tmp_path)
 
 
 def test_a_file_that_knows_pages_by_other_numbers_is_read_and_kept(monkeypatch, tmp_path):
-    monkeypatch.setenv('MNIST_COURSE_PROGRESS', str(tmp_path/'progress.json'))
+    monkeypatch.setenv('MNIST_COURSE_PROGRESS', str(tmp_path / 'progress.json'))
     old = {'01_data': ['q1'], '06_moved': ['q1', 'a'], '08_moved': ['q2'], '11_moved': []}
-    (tmp_path/'progress.json').write_text(json.dumps(old))
+    (tmp_path / 'progress.json').write_text(json.dumps(old))
     done = {page: n for page, n, _ in progress().rows()}
-    assert list(done) == PAGES and done['01_data'] == sum(done.values()) == 1 and 'moved' not in repr(progress()) + progress()._repr_html_()
-    assert exercises_of('02_model')[1].check(12).state == 'right' and answered() == {**old, '02_model': ['q2']}
+    assert (
+        list(done) == PAGES
+        and done['01_data'] == sum(done.values()) == 1
+        and 'moved' not in repr(progress()) + progress()._repr_html_()
+    )
+    assert exercises_of('02_model')[1].check(12).state == 'right' and answered() == {
+        **old,
+        '02_model': ['q2'],
+    }
 
 
 def test_under_test_nothing_is_written(monkeypatch, tmp_path):
     monkeypatch.delenv('MNIST_COURSE_PROGRESS')
-    done = in_python("import os; os.environ['IN_TEST'] = '1'; from mnist_course.answers import exercises_of; print(exercises_of('02_model')[1].check(12)); print(os.listdir())", tmp_path)
+    done = in_python(
+        "import os; os.environ['IN_TEST'] = '1'; from mnist_course.answers import exercises_of; print(exercises_of('02_model')[1].check(12)); print(os.listdir())",
+        tmp_path,
+    )
     assert done.returncode == 0 and 'Right' in done.stdout and '[]' in done.stdout, done.stderr
 
 
@@ -186,11 +313,14 @@ def test_a_question_is_text_without_widgets_and_a_widget_with_them(monkeypatch):
     questions = quiz_of('01_data')
     monkeypatch.setenv('IN_TEST', '1')
     bundle = questions._repr_mimebundle_()
-    assert sorted(bundle) == ['text/html', 'text/plain'] and bundle['text/html'].count('<details') == 9 and 'a) ' in bundle['text/plain']
+    assert (
+        sorted(bundle) == ['text/html', 'text/plain']
+        and bundle['text/html'].count('<details') == 9
+        and 'a) ' in bundle['text/plain']
+    )
     monkeypatch.delenv('IN_TEST')
     assert any('widget' in kind for kind in questions._repr_mimebundle_())
     box = questions[0].widget()
     assert box.children[1].value is None
     box.children[1].value = 'a'
     assert 'Not yet' in box.children[2].value and json.dumps(os.environ.get('IN_TEST')) == 'null'
-

@@ -1,4 +1,5 @@
 """The glossary and the pages point to each other."""
+
 import re
 from urllib.parse import unquote
 
@@ -7,26 +8,38 @@ import pytest
 import checks
 from conftest import ROOT
 
-NBS = ROOT/'nbs'
+NBS = ROOT / 'nbs'
 LINK = re.compile(r'\]\(appendix/glossary\.ipynb(?:#([^)]+))?\)')
 
 
-def texts(path) -> str: return '\n\n'.join(checks.source(c) for c in checks.read(path)['cells'] if c['cell_type'] == 'markdown')
+def texts(path) -> str:
+    return '\n\n'.join(
+        checks.source(c) for c in checks.read(path)['cells'] if c['cell_type'] == 'markdown'
+    )
 
 
-def anchor(term: str) -> str: return term.replace(' ', '-')  # as JupyterLab makes it of a heading
+def anchor(term: str) -> str:
+    return term.replace(' ', '-')  # as JupyterLab makes it of a heading
 
 
-TERMS = {anchor(term): (sentence, page) for term, sentence, page in
-         re.findall(r'^### (.+)\n\n(.+) \[(\d\d_\w+)\]\(\.\./\3\.ipynb\)$', texts(NBS/'appendix'/'glossary.ipynb'), re.M)}
+TERMS = {
+    anchor(term): (sentence, page)
+    for term, sentence, page in re.findall(
+        r'^### (.+)\n\n(.+) \[(\d\d_\w+)\]\(\.\./\3\.ipynb\)$',
+        texts(NBS / 'appendix' / 'glossary.ipynb'),
+        re.M,
+    )
+}
 PAGES = {p.stem: texts(p) for p in sorted(NBS.glob('[0-9]*.ipynb'))}
 
 
 def test_each_term_has_a_sentence_and_a_page_that_links_back_to_it():
-    assert len(TERMS) == texts(NBS/'appendix'/'glossary.ipynb').count('\n### ') > 100
+    assert len(TERMS) == texts(NBS / 'appendix' / 'glossary.ipynb').count('\n### ') > 100
     for term, (sentence, page) in TERMS.items():
         assert len(sentence.split(' Also:')[0].split()) <= 32, term
-        assert term in {unquote(link or '') for link in LINK.findall(PAGES[page])}, f'{page} does not link to {term}'
+        assert term in {unquote(link or '') for link in LINK.findall(PAGES[page])}, (
+            f'{page} does not link to {term}'
+        )
 
 
 @pytest.mark.parametrize('page', PAGES)

@@ -1,4 +1,5 @@
 """The reader of two networks: what it makes of files and memory of every kind, where its boxes lie, when it warns, and that its work is bounded."""
+
 import io
 from pathlib import Path
 
@@ -34,8 +35,8 @@ from mnist_course.not_digits import DOODLES, arc, doodle, font_files, letter
 from mnist_course.pages import CAUSES, make_page
 from mnist_course.pens import PENS
 
-IMAGES = ROOT/'test_images'
-SEVEN = IMAGES/'my_digit_7.png'
+IMAGES = ROOT / 'test_images'
+SEVEN = IMAGES / 'my_digit_7.png'
 
 
 def saved(image: Image.Image, kind: str, **options) -> bytes:
@@ -44,11 +45,13 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
     return file.getvalue()
 
 
-def text(rows: list[list[Prediction]]) -> list[str]: return [''.join(str(p.digit) for p in row) for row in rows]
+def text(rows: list[list[Prediction]]) -> list[str]:
+    return [''.join(str(p.digit) for p in row) for row in rows]
 
 
 @pytest.fixture(scope='module')
-def seven() -> Image.Image: return Image.open(SEVEN).convert('RGB')
+def seven() -> Image.Image:
+    return Image.open(SEVEN).convert('RGB')
 
 
 @pytest.fixture(scope='module')
@@ -65,17 +68,32 @@ def test_all_the_images_that_come_with_the_course_are_read():
 
 def test_a_prediction_has_what_others_rely_on():
     p = predict(SEVEN)
-    assert isinstance(p, Prediction) and p.digit == 7 and p.confidence == max(p.probs) and len(p.probs) == 10
+    assert (
+        isinstance(p, Prediction)
+        and p.digit == 7
+        and p.confidence == max(p.probs)
+        and len(p.probs) == 10
+    )
     assert abs(sum(p.probs) - 1) < 1e-4 and p.warning is None
-    assert p.image.shape == (28, 28) and p.image.dtype == torch.uint8 and p.image.max() == 255 and p.image[0].max() == 0
+    assert (
+        p.image.shape == (28, 28)
+        and p.image.dtype == torch.uint8
+        and p.image.max() == 255
+        and p.image[0].max() == 0
+    )
     x, y, w, h = p.box
     assert 0 <= x < x + w <= Image.open(SEVEN).width and 0 <= y < y + h <= Image.open(SEVEN).height
 
 
 def test_a_prediction_can_be_compared():
-    p, other = predict(SEVEN), predict(IMAGES/'chalk_2.jpg')
+    p, other = predict(SEVEN), predict(IMAGES / 'chalk_2.jpg')
     assert (p == predict(SEVEN)) is True and (p == other) is False and p in [other, p] and p != 7
-    assert p.digit == 7 and p.confidence == max(p.probs) and abs(sum(p.probs) - 1) < 1e-4 and p.warning is None
+    assert (
+        p.digit == 7
+        and p.confidence == max(p.probs)
+        and abs(sum(p.probs) - 1) < 1e-4
+        and p.warning is None
+    )
     assert p.image.shape == (28, 28) and p.image.dtype == torch.uint8 and p.image.max() == 255
 
 
@@ -84,18 +102,43 @@ def test_what_is_done_to_a_shipped_network_changes_no_later_answer(seven):
     for network in (shipped_model(), shipped_finder()):
         with torch.no_grad():
             for weight in network.parameters():
-                weight.mul_(.1)
+                weight.mul_(0.1)
         network.train()
     shipped_model().header.clear()
     assert (predict(seven), read_number(seven)) == before
 
 
-@pytest.mark.parametrize('kind', ['path', 'text', 'bytes', 'file', 'PIL', 'array', 'gray array', 'share', 'tensor', 'channels first', 'batch of one'])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'path',
+        'text',
+        'bytes',
+        'file',
+        'PIL',
+        'array',
+        'gray array',
+        'share',
+        'tensor',
+        'channels first',
+        'batch of one',
+    ],
+)
 def test_the_same_image_from_anywhere_gives_the_same_answer(kind, seven):
     a = np.asarray(seven)
-    source = {'path': lambda: SEVEN, 'text': lambda: str(SEVEN), 'bytes': SEVEN.read_bytes, 'file': lambda: open(SEVEN, 'rb'), 'PIL': lambda: seven,
-              'array': lambda: a, 'gray array': lambda: a.mean(-1), 'share': lambda: a/255, 'tensor': lambda: torch.tensor(a),
-              'channels first': lambda: torch.tensor(a).permute(2, 0, 1), 'batch of one': lambda: torch.tensor(a).float().mean(-1)[None]}[kind]()
+    source = {
+        'path': lambda: SEVEN,
+        'text': lambda: str(SEVEN),
+        'bytes': SEVEN.read_bytes,
+        'file': lambda: open(SEVEN, 'rb'),
+        'PIL': lambda: seven,
+        'array': lambda: a,
+        'gray array': lambda: a.mean(-1),
+        'share': lambda: a / 255,
+        'tensor': lambda: torch.tensor(a),
+        'channels first': lambda: torch.tensor(a).permute(2, 0, 1),
+        'batch of one': lambda: torch.tensor(a).float().mean(-1)[None],
+    }[kind]()
     assert predict(source).digit == 7
 
 
@@ -105,28 +148,41 @@ def test_a_file_that_was_just_written_is_read_from_its_start(seven):
     assert predict(file).digit == 7 and predict(file).digit == 7
 
 
-@pytest.mark.parametrize('mode', ['L', '1', 'P', 'RGBA', 'LA', 'CMYK', 'I', 'F', 'I;16', 'HSV', 'YCbCr'])
+@pytest.mark.parametrize(
+    'mode', ['L', '1', 'P', 'RGBA', 'LA', 'CMYK', 'I', 'F', 'I;16', 'HSV', 'YCbCr']
+)
 def test_every_way_of_keeping_colors_is_read(mode, seven):
     gray = np.asarray(seven.convert('L'))
-    image = Image.fromarray(gray.astype(np.uint16)*257) if mode == 'I;16' else seven.convert('L').convert(mode) if mode in 'LIF1' else seven.convert(mode)
+    image = (
+        Image.fromarray(gray.astype(np.uint16) * 257)
+        if mode == 'I;16'
+        else seven.convert('L').convert(mode)
+        if mode in 'LIF1'
+        else seven.convert(mode)
+    )
     assert predict(image).digit == 7
 
 
 @pytest.mark.parametrize('turn', range(1, 9))
 def test_a_photo_that_says_how_it_lies_is_turned_upright(turn, seven):
-    back = {1: [], 2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}[turn]  # the transpositions that undo what the note asks for
+    back = {1: [], 2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}[
+        turn
+    ]  # the transpositions that undo what the note asks for
     stored = seven
-    for t in back: stored = stored.transpose(Image.Transpose(t))
+    for t in back:
+        stored = stored.transpose(Image.Transpose(t))
     exif = Image.Exif()
     exif[0x0112] = turn
     assert predict(saved(stored, 'JPEG', quality=95, exif=exif)).digit == 7
 
 
-def test_light_on_dark_is_the_same_as_dark_on_light(seven): assert predict(Image.fromarray(255 - np.asarray(seven))).digit == 7
+def test_light_on_dark_is_the_same_as_dark_on_light(seven):
+    assert predict(Image.fromarray(255 - np.asarray(seven))).digit == 7
 
 
 @pytest.mark.parametrize('side', [20, 28, 64, 1500])
-def test_any_size_becomes_28_by_28(side, seven): assert predict(seven.resize((side, side), Image.Resampling.LANCZOS)).digit == 7
+def test_any_size_becomes_28_by_28(side, seven):
+    assert predict(seven.resize((side, side), Image.Resampling.LANCZOS)).digit == 7
 
 
 def test_images_of_mnist_lose_nothing_on_the_way():
@@ -134,7 +190,7 @@ def test_images_of_mnist_lose_nothing_on_the_way():
     assert sum(torch.equal(preprocess(x), x) for x in images[:1_000]) >= 980
     file = saved(Image.fromarray(images[0].numpy()), 'PNG')
     assert torch.equal(preprocess(file), images[0]) and predict(file).digit == labels[0]
-    (p,), = read_number(file)
+    ((p,),) = read_number(file)
     assert p == predict(file)
 
 
@@ -148,43 +204,93 @@ def test_a_blank_page_is_said_to_be_blank_and_one_without_digits_to_have_none():
 
 
 def test_hardly_any_ink_is_said_to_be_nearly_blank():
-    page = np.random.default_rng(0).normal(200, .5, (200, 200))
+    page = np.random.default_rng(0).normal(200, 0.5, (200, 200))
     page[60:140, 95:105] -= 4
     assert 'blank' in predict(page.clip(0, 255).astype(np.uint8)).warning
 
 
-def test_several_digits_get_a_warning_and_their_number(): assert 'there seem to be 4' in predict(page_of(['3274'])).warning
+def test_several_digits_get_a_warning_and_their_number():
+    assert 'there seem to be 4' in predict(page_of(['3274'])).warning
 
 
 def test_what_is_not_a_digit_gets_a_warning():
-    rng, fonts = np.random.default_rng(0), font_files('STIX')  # fonts that the shipped network has not learned from
+    rng, fonts = (
+        np.random.default_rng(0),
+        font_files('STIX'),
+    )  # fonts that the shipped network has not learned from
     letters = [letter(rng, fonts, opencv=0) for _ in range(100)]
-    noise = [rng.integers(0, 256, (side, side)).astype(np.uint8) for side in (28, 64, 200) for _ in range(10)]
-    for others, least in ((letters, .85), (noise, .9)):
+    noise = [
+        rng.integers(0, 256, (side, side)).astype(np.uint8)
+        for side in (28, 64, 200)
+        for _ in range(10)
+    ]
+    for others, least in ((letters, 0.85), (noise, 0.9)):
         assert np.mean([predict(x).warning is not None for x in others]) >= least
     digits = load_mnist()[0][0][-500:]
-    assert np.mean([predict(x).warning is not None for x in digits]) <= .01
+    assert np.mean([predict(x).warning is not None for x in digits]) <= 0.01
 
 
 UNSEEN = {  # drawings that the shipped network has not learned from, in a square from -1 to 1
-    'star': [[(np.sin(k*.8*np.pi), -np.cos(k*.8*np.pi)) for k in range(6)]],
-    'cat': [arc(0, 0, .8, .75), [(-.75, -.3), (-.7, -1), (-.3, -.7)], [(.75, -.3), (.7, -1), (.3, -.7)], arc(-.3, -.1, .06, .06), arc(.3, -.1, .06, .06),
-            [(-.2, .4), (0, .3), (.2, .4)]],
-    'umbrella': [arc(0, 0, 1, .9, .5, 1), [(-1, 0), (1, 0)], [(0, 0), (0, .8)], arc(.15, .8, .15, .2, 0, .5)],
-    'car': [[(-1, .3), (-1, -.1), (-.5, -.15), (-.3, -.5), (.4, -.5), (.6, -.1), (1, 0), (1, .3), (-1, .3)], arc(-.5, .4, .2, .2), arc(.5, .4, .2, .2)],
-    'cup': [[(-.7, -.7), (-.6, .8), (.4, .8), (.5, -.7), (-.7, -.7)], arc(.5, 0, .4, .4, -.25, .25)]}
+    'star': [[(np.sin(k * 0.8 * np.pi), -np.cos(k * 0.8 * np.pi)) for k in range(6)]],
+    'cat': [
+        arc(0, 0, 0.8, 0.75),
+        [(-0.75, -0.3), (-0.7, -1), (-0.3, -0.7)],
+        [(0.75, -0.3), (0.7, -1), (0.3, -0.7)],
+        arc(-0.3, -0.1, 0.06, 0.06),
+        arc(0.3, -0.1, 0.06, 0.06),
+        [(-0.2, 0.4), (0, 0.3), (0.2, 0.4)],
+    ],
+    'umbrella': [
+        arc(0, 0, 1, 0.9, 0.5, 1),
+        [(-1, 0), (1, 0)],
+        [(0, 0), (0, 0.8)],
+        arc(0.15, 0.8, 0.15, 0.2, 0, 0.5),
+    ],
+    'car': [
+        [
+            (-1, 0.3),
+            (-1, -0.1),
+            (-0.5, -0.15),
+            (-0.3, -0.5),
+            (0.4, -0.5),
+            (0.6, -0.1),
+            (1, 0),
+            (1, 0.3),
+            (-1, 0.3),
+        ],
+        arc(-0.5, 0.4, 0.2, 0.2),
+        arc(0.5, 0.4, 0.2, 0.2),
+    ],
+    'cup': [
+        [(-0.7, -0.7), (-0.6, 0.8), (0.4, 0.8), (0.5, -0.7), (-0.7, -0.7)],
+        arc(0.5, 0, 0.4, 0.4, -0.25, 0.25),
+    ],
+}
 
 
 def test_what_people_draw_to_see_what_it_says_gets_a_warning():
     random = np.random.default_rng(7)
-    known = [255 - np.kron(np.pad(doodle(random, kind), 6), np.ones((6, 6), np.uint8)) for kind in DOODLES for _ in range(5)]
+    known = [
+        255 - np.kron(np.pad(doodle(random, kind), 6), np.ones((6, 6), np.uint8))
+        for kind in DOODLES
+        for _ in range(5)
+    ]
     unseen = []
     for strokes in UNSEEN.values():
         for pen in (6, 10, 14):
             page = np.full((300, 300), 255, np.uint8)
-            for points in strokes: cv2.polylines(page, [(np.array(points)*100 + 150).astype(np.int32)], False, 0, pen, cv2.LINE_AA)
+            for points in strokes:
+                cv2.polylines(
+                    page,
+                    [(np.array(points) * 100 + 150).astype(np.int32)],
+                    False,
+                    0,
+                    pen,
+                    cv2.LINE_AA,
+                )
             unseen.append(page)
-    for pages, least in ((known, .9), (unseen, .8)): assert np.mean([predict(page).warning is not None for page in pages]) >= least
+    for pages, least in ((known, 0.9), (unseen, 0.8)):
+        assert np.mean([predict(page).warning is not None for page in pages]) >= least
 
 
 def test_a_digit_that_is_cut_and_misread_gets_a_warning():
@@ -192,32 +298,43 @@ def test_a_digit_that_is_cut_and_misread_gets_a_warning():
     misread = warned = 0
     for image, label in zip(images[-60:].numpy(), labels[-60:].tolist()):
         large = np.kron(np.pad(trimmed(image, image > 100), 4), np.ones((8, 8), np.uint8))
-        p = predict(255 - large[:, :large.shape[1]*11//20])  # the right half is not in the image
-        misread, warned = misread + (p.digit != label), warned + (p.digit != label and p.warning is not None)
-    assert misread > 15 and warned >= .75*misread
+        p = predict(
+            255 - large[:, : large.shape[1] * 11 // 20]
+        )  # the right half is not in the image
+        misread, warned = (
+            misread + (p.digit != label),
+            warned + (p.digit != label and p.warning is not None),
+        )
+    assert misread > 15 and warned >= 0.75 * misread
 
 
 def test_a_network_that_has_not_learned_to_doubt_still_answers():
     p = predict(SEVEN, MnistCNN())
-    assert p.confidence < .6 and 'unsure' in p.warning
+    assert p.confidence < 0.6 and 'unsure' in p.warning
 
 
 def test_an_animation_is_read_by_its_first_image_and_says_so(seven):
-    p = predict(saved(seven, 'GIF', save_all=True, append_images=[Image.new('RGB', seven.size, 'white')]))
+    p = predict(
+        saved(seven, 'GIF', save_all=True, append_images=[Image.new('RGB', seven.size, 'white')])
+    )
     assert p.digit == 7 and 'first' in p.warning
 
 
 def test_each_remark_of_a_source_goes_before_doubt_and_doubt_before_a_note(six):
     page = np.full((300, 400), 255, np.uint8)
-    page[20:132, 30:142] = page[150:262, 250:362] = 255 - cv2.resize(six, (112, 112), interpolation=cv2.INTER_CUBIC)
+    page[20:132, 30:142] = page[150:262, 250:362] = 255 - cv2.resize(
+        six, (112, 112), interpolation=cv2.INTER_CUBIC
+    )
     frames = [Image.fromarray(page), Image.new('L', (400, 300), 255)]
     film = saved(frames[0], 'GIF', save_all=True, append_images=frames[1:])
     assert predict(page).warning == REMARKS['several'].format(count=2)
-    assert 'first' in predict(film).warning and all('first' in p.warning for row in read_number(film) for p in row)
+    assert 'first' in predict(film).warning and all(
+        'first' in p.warning for row in read_number(film) for p in row
+    )
 
 
 SOME_BAD = {
-    'missing': (IMAGES/'my_digt_7.png', FileNotFoundError, 'did you mean my_digit_7.png'),
+    'missing': (IMAGES / 'my_digt_7.png', FileNotFoundError, 'did you mean my_digit_7.png'),
     'a folder': (IMAGES, IsADirectoryError, 'is a folder'),
     'text': (b'milk, eggs, bread', ValueError, 'not an image'),
     'cut short': (SEVEN.read_bytes()[:500], ValueError, 'damaged'),
@@ -232,17 +349,26 @@ SOME_BAD = {
 @pytest.mark.parametrize('read', [predict, preprocess, read_number, show_prediction])
 def test_bad_input_is_one_sentence_whoever_reads_it(what, read):  # every kind of it: test_images.py
     source, kind, words = SOME_BAD[what]
-    with pytest.raises(kind, match=words) as e: read(source)
+    with pytest.raises(kind, match=words) as e:
+        read(source)
     assert '\n' not in str(e.value)
 
 
 def an_image_or_a_sentence(source) -> None:
-    try: seen = look(source)
-    except (OSError, ValueError): return
-    assert seen.image.shape == (28, 28) and seen.image.dtype == torch.uint8 and (seen.image.max() == 255) == (seen.box is not None)
+    try:
+        seen = look(source)
+    except (OSError, ValueError):
+        return
+    assert (
+        seen.image.shape == (28, 28)
+        and seen.image.dtype == torch.uint8
+        and (seen.image.max() == 255) == (seen.box is not None)
+    )
 
 
-DTYPES = st.sampled_from([np.uint8, np.bool_, np.int16, np.uint16, np.int32, np.float32, np.float64])
+DTYPES = st.sampled_from(
+    [np.uint8, np.bool_, np.int16, np.uint16, np.int32, np.float32, np.float64]
+)
 easy = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -254,27 +380,40 @@ def test_any_array_is_an_image_or_a_sentence(data):
     an_image_or_a_sentence(data.draw(arrays(dtype, shape)))
 
 
-FILES = [SEVEN.read_bytes(), *(saved(Image.open(SEVEN).convert('L').resize((60, 60)), kind) for kind in ('JPEG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM'))]
+FILES = [
+    SEVEN.read_bytes(),
+    *(
+        saved(Image.open(SEVEN).convert('L').resize((60, 60)), kind)
+        for kind in ('JPEG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM')
+    ),
+]
 
 
 @easy
-@given(st.sampled_from(FILES), st.lists(st.tuples(st.floats(0, .999), st.integers(0, 255)), max_size=8), st.floats(0, 1))
+@given(
+    st.sampled_from(FILES),
+    st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8),
+    st.floats(0, 1),
+)
 @pytest.mark.filterwarnings('ignore')
 def test_any_damaged_file_is_an_image_or_a_sentence(file, changes, cut):
     raw = bytearray(file)
-    for where, value in changes: raw[int(where*len(raw))] = value
-    an_image_or_a_sentence(bytes(raw[:int(cut*len(raw)*1.3) + 1]))
+    for where, value in changes:
+        raw[int(where * len(raw))] = value
+    an_image_or_a_sentence(bytes(raw[: int(cut * len(raw) * 1.3) + 1]))
 
 
 def page_of(rows: list[str], step: int = 80) -> np.ndarray:
     "A page with rows of MNIST's own validation digits, dark on light, `step` pixels from one to the next."
     images, labels = (t[-5_000:] for t in load_mnist()[0])
-    page = np.full((90*len(rows) + 50, step*max(map(len, rows)) + 80), 240, np.uint8)
+    page = np.full((90 * len(rows) + 50, step * max(map(len, rows)) + 80), 240, np.uint8)
     for r, row in enumerate(rows):
         for c, digit in enumerate(row):
-            image = Image.fromarray(images[labels == int(digit)][3*c + r].numpy()).resize((70, 70), Image.Resampling.BICUBIC)
-            place = page[20+90*r:90+90*r, 30+step*c:100+step*c]
-            place -= (np.asarray(image)*.85).astype(np.uint8).clip(0, place)
+            image = Image.fromarray(images[labels == int(digit)][3 * c + r].numpy()).resize(
+                (70, 70), Image.Resampling.BICUBIC
+            )
+            place = page[20 + 90 * r : 90 + 90 * r, 30 + step * c : 100 + step * c]
+            place -= (np.asarray(image) * 0.85).astype(np.uint8).clip(0, place)
     return page
 
 
@@ -287,39 +426,66 @@ def test_a_page_of_numbers_is_read_whichever_way_it_lies(turns):
     assert turns == 0 or all(p.warning for row in rows for p in row)
     assert any('turned' in (p.warning or '') for row in rows for p in row) == (turns > 0)
     for x, y, w, h in (p.box for row in rows for p in row):
-        assert 0 <= x and x + w <= page.shape[1] and 0 <= y and y + h <= page.shape[0] and page[y:y+h, x:x+w].min() < 100
+        assert (
+            0 <= x
+            and x + w <= page.shape[1]
+            and 0 <= y
+            and y + h <= page.shape[0]
+            and page[y : y + h, x : x + w].min() < 100
+        )
 
 
-def test_digits_that_touch_are_parted(): assert text(read_number(page_of(['3274', '6150'], step=52))) == ['3274', '6150']
+def test_digits_that_touch_are_parted():
+    assert text(read_number(page_of(['3274', '6150'], step=52))) == ['3274', '6150']
 
 
 @settings(easy, max_examples=25)
 @given(st.data())
 def test_any_array_is_a_page_of_numbers_or_a_sentence(data):
     shape = data.draw(array_shapes(min_dims=2, max_dims=2, max_side=40))
-    try: rows = read_number(data.draw(arrays(np.uint8, shape)))
-    except ValueError: return
+    try:
+        rows = read_number(data.draw(arrays(np.uint8, shape)))
+    except ValueError:
+        return
     assert all(0 <= p.digit <= 9 and p.box and p.image.max() == 255 for row in rows for p in row)
 
 
-@pytest.mark.parametrize('kind, right', [('circled digits', .7), ('circled numbers', .5), ('framed numbers', .5), ('rows of form boxes', .2), ('tight crops', .7)])
+@pytest.mark.parametrize(
+    'kind, right',
+    [
+        ('circled digits', 0.7),
+        ('circled numbers', 0.5),
+        ('framed numbers', 0.5),
+        ('rows of form boxes', 0.2),
+        ('tight crops', 0.7),
+    ],
+)
 def test_each_kind_of_page_is_read_about_as_well_as_it_was(kind, right):
     readings = []
     for page in kinds.drawn(kind, 20, seed=11):
         pixels = page.rgb.astype(np.uint8)
         one = predict(pixels) if kind == 'tight crops' else None
-        readings.append(kinds.judge(page, read_number(pixels) if one is None else [[one]] if one.box else []))
+        readings.append(
+            kinds.judge(page, read_number(pixels) if one is None else [[one]] if one.box else [])
+        )
     assert np.mean([r.right for r in readings]) >= right
 
 
 @pytest.mark.parametrize('kind, most', zip(kinds.EMPTY, (1, 1, 3)))
 def test_where_no_digit_is_hardly_anything_is_read_without_a_warning(kind, most):
-    readings = [kinds.judge(page, read_number(page.rgb.astype(np.uint8))) for page in kinds.drawn(kind, 20, seed=12)]
+    readings = [
+        kinds.judge(page, read_number(page.rgb.astype(np.uint8)))
+        for page in kinds.drawn(kind, 20, seed=12)
+    ]
     assert sum(not r.right and not r.flagged for r in readings) <= most
 
 
-FLOORS = {**dict.fromkeys([*CAUSES, *PENS, 'screen'], .9),  # of twenty pages each: a little below what the shipped weights reach
-          **dict.fromkeys(['rules', 'words', 'scribble', 'shadow', 'reflection', 'pasted'], .8)}
+FLOORS = {
+    **dict.fromkeys(
+        [*CAUSES, *PENS, 'screen'], 0.9
+    ),  # of twenty pages each: a little below what the shipped weights reach
+    **dict.fromkeys(['rules', 'words', 'scribble', 'shadow', 'reflection', 'pasted'], 0.8),
+}
 del FLOORS['turned']  # a single digit is not turned
 
 
@@ -327,55 +493,78 @@ del FLOORS['turned']  # a single digit is not turned
 def test_a_digit_is_read_whatever_happens_to_its_page(cause):
     read = []
     for seed in range(20):
-        page = make_page(np.random.default_rng((3, seed)), kinds.writer(), layout='one digit', causes={cause})
-        if page.labels and page.boxes()[0][2]: read.append(predict(page.rgb.astype(np.uint8)).digit == page.labels[0])
+        page = make_page(
+            np.random.default_rng((3, seed)), kinds.writer(), layout='one digit', causes={cause}
+        )
+        if page.labels and page.boxes()[0][2]:
+            read.append(predict(page.rgb.astype(np.uint8)).digit == page.labels[0])
     assert len(read) >= 15 and np.mean(read) >= FLOORS[cause]
 
 
 @pytest.mark.parametrize('turns', range(4))
 def test_a_drawn_page_is_read_whichever_way_it_lies(turns):
-    page = make_page(np.random.default_rng(11), kinds.writer(), (384, 512), layout='rows', causes={'rules', 'shadow', 'falloff'})
+    page = make_page(
+        np.random.default_rng(11),
+        kinds.writer(),
+        (384, 512),
+        layout='rows',
+        causes={'rules', 'shadow', 'falloff'},
+    )
     pixels = np.ascontiguousarray(np.rot90(page.rgb.astype(np.uint8), turns))
     rows = read_number(pixels)
     assert text(rows) == ['9534184', '3722361']
-    assert all(('turned' in (p.warning or '')) == (turns > 0) or p.warning for row in rows for p in row)
+    assert all(
+        ('turned' in (p.warning or '')) == (turns > 0) or p.warning for row in rows for p in row
+    )
 
 
 def test_a_sign_between_digits_is_left_out_and_that_is_said():
     images, labels = (t[-5_000:] for t in load_mnist()[0])
     page = np.full((120, 290), 255, np.uint8)
     for x, digit in ((20, 3), (180, 8)):
-        large = cv2.resize(images[labels == digit][4].numpy(), (90, 90), interpolation=cv2.INTER_CUBIC)
-        page[15:105, x:x+90] = 255 - large
+        large = cv2.resize(
+            images[labels == digit][4].numpy(), (90, 90), interpolation=cv2.INTER_CUBIC
+        )
+        page[15:105, x : x + 90] = 255 - large
     cv2.line(page, (122, 62), (164, 62), 0, 8, cv2.LINE_AA)  # a minus
-    row, = read_number(page)
+    (row,) = read_number(page)
     assert [p.digit for p in row] == [3, 8] and any(p.warning == REMARKS['beside'] for p in row)
 
 
 def test_a_page_of_noise_takes_no_longer_than_a_page_of_digits(monkeypatch):
-    specks = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (1_600, 1_600)).astype(np.uint8), (0, 0), 3)
+    specks = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, (1_600, 1_600)).astype(np.uint8), (0, 0), 3
+    )
     seen = []
     count_pixels(monkeypatch, seen)
-    try: read_number(((specks > specks.mean())*255).astype(np.uint8))
-    except ValueError as e: assert 'more than 400' in str(e)
-    assert 0 < sum(seen) < 2*1_280*1_280 + 400*128*128  # pixels that the finder has looked at
+    try:
+        read_number(((specks > specks.mean()) * 255).astype(np.uint8))
+    except ValueError as e:
+        assert 'more than 400' in str(e)
+    assert (
+        0 < sum(seen) < 2 * 1_280 * 1_280 + 400 * 128 * 128
+    )  # pixels that the finder has looked at
 
 
 def count_pixels(monkeypatch, seen: list[int]) -> None:
     "Count the pixels that go through the finder."
     whole = locate.finder_maps
+
     def counted(finder, rgb):
         seen.append(int(np.prod(np.shape(rgb)[:3])))
         return whole(finder, rgb)
+
     monkeypatch.setattr(locate, 'finder_maps', counted)
 
 
-def pasted(image: np.ndarray, canvas: tuple[int, int], corner: tuple[int, int], side: int) -> tuple[np.ndarray, tuple]:
+def pasted(
+    image: np.ndarray, canvas: tuple[int, int], corner: tuple[int, int], side: int
+) -> tuple[np.ndarray, tuple]:
     "A digit of MNIST on a white page, dark, `side` pixels for its 28; and the box around its ink."
     page = np.full(canvas, 255, np.uint8)
     large = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
     x, y = corner
-    page[y:y+side, x:x+side] = 255 - large
+    page[y : y + side, x : x + side] = 255 - large
     ink = cv2.boundingRect((page < 128).astype(np.uint8))
     return page, ink
 
@@ -387,9 +576,13 @@ def lies_around(box, ink, slack: float) -> bool:
 
 
 def test_the_box_lies_around_the_ink(six):
-    for canvas, corner, side in (((200, 300), (150, 40), 112), ((900, 700), (80, 500), 280), ((2_600, 3_000), (1_800, 900), 700)):
+    for canvas, corner, side in (
+        ((200, 300), (150, 40), 112),
+        ((900, 700), (80, 500), 280),
+        ((2_600, 3_000), (1_800, 900), 700),
+    ):
         page, ink = pasted(six, canvas, corner, side)
-        assert lies_around(predict(page).box, ink, .06*side), (canvas, predict(page).box, ink)
+        assert lies_around(predict(page).box, ink, 0.06 * side), (canvas, predict(page).box, ink)
 
 
 def test_the_box_of_a_small_image_lies_around_its_ink(six):
@@ -404,12 +597,20 @@ def test_the_box_is_where_a_viewer_shows_the_digit(six):
     stored = np.rot90(page, 1)  # what a camera on its side writes, and says so
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert lies_around(predict(saved(Image.fromarray(np.ascontiguousarray(stored)), 'JPEG', quality=95, exif=exif)).box, ink, 10)
+    assert lies_around(
+        predict(
+            saved(Image.fromarray(np.ascontiguousarray(stored)), 'JPEG', quality=95, exif=exif)
+        ).box,
+        ink,
+        10,
+    )
 
 
 def test_the_box_of_a_digit_in_a_transparent_image_lies_around_its_ink(six):
     page, ink = pasted(six, (300, 260), (90, 120), 120)
-    photo = np.clip(page.astype(int) - 20 + np.random.default_rng(0).normal(0, 15, page.shape), 0, 255).astype(np.uint8)
+    photo = np.clip(
+        page.astype(int) - 20 + np.random.default_rng(0).normal(0, 15, page.shape), 0, 255
+    ).astype(np.uint8)
     rgba = np.zeros((500, 600, 4), np.uint8)
     rgba[150:450, 200:460, :3], rgba[150:450, 200:460, 3] = photo[..., None], 255
     x, y, w, h = ink
@@ -422,28 +623,44 @@ def test_the_box_of_a_digit_in_a_transparent_image_lies_around_its_ink(six):
 
 def test_the_boxes_of_a_page_lie_around_their_digits_whichever_way_it_lies(six):
     page, ink = pasted(six, (260, 600), (40, 80), 100)
-    for k in (1, 2, 3): page[80:180, 40+130*k:140+130*k] = page[80:180, 40:140]
+    for k in (1, 2, 3):
+        page[80:180, 40 + 130 * k : 140 + 130 * k] = page[80:180, 40:140]
     for turns in range(4):
-        boxes = [p.box for row in read_number(np.ascontiguousarray(np.rot90(page, turns))) for p in row]
+        boxes = [
+            p.box for row in read_number(np.ascontiguousarray(np.rot90(page, turns))) for p in row
+        ]
         assert len(boxes) == 4
         turned = np.rot90(page, turns) < 128
-        for x, y, w, h in boxes: assert turned[max(y-6, 0):y+h+6, max(x-6, 0):x+w+6].sum() == (page[:, :160] < 128).sum()
+        for x, y, w, h in boxes:
+            assert (
+                turned[max(y - 6, 0) : y + h + 6, max(x - 6, 0) : x + w + 6].sum()
+                == (page[:, :160] < 128).sum()
+            )
 
 
 @pytest.mark.parametrize('name', [f.name for f in sorted(IMAGES.glob('*_[0-9].*'))])
 def test_the_box_of_each_image_that_comes_with_the_course_holds_its_digit(name):
     "What is in the box is read as the same digit, and the box is not simply the image."
-    p, image = predict(IMAGES/name), locate_source(IMAGES/name)
+    p, image = predict(IMAGES / name), locate_source(IMAGES / name)
     (x, y, w, h), (width, height) = p.box, image.size
-    assert -1 <= x and -1 <= y and x + w <= width + 1 and y + h <= height + 1 and w*h < .9*width*height
-    room = max(w, h)//4
-    part = image.crop((max(0, x - room), max(0, y - room), min(width, x + w + room), min(height, y + h + room)))
+    assert (
+        -1 <= x
+        and -1 <= y
+        and x + w <= width + 1
+        and y + h <= height + 1
+        and w * h < 0.9 * width * height
+    )
+    room = max(w, h) // 4
+    part = image.crop(
+        (max(0, x - room), max(0, y - room), min(width, x + w + room), min(height, y + h + room))
+    )
     assert predict(part).digit == p.digit
 
 
 def locate_source(path: Path) -> Image.Image:
     "An image as a viewer shows it, on white where it is transparent and dark, on black where it is light."
     from PIL import ImageOps
+
     image = ImageOps.exif_transpose(Image.open(path))
     return image if image.mode in ('RGBA', 'LA', 'P', 'I;16') else image.convert('RGB')
 
@@ -451,40 +668,69 @@ def locate_source(path: Path) -> Image.Image:
 def test_a_constant_box_would_be_seen(six, monkeypatch):
     "The tests of boxes break when every digit is said to lie in the same place."
     whole = locate.bounding_box
-    monkeypatch.setattr(locate, 'bounding_box', lambda mask: (2, 2, 20, 20) if whole(mask)[2] else whole(mask))
-    with pytest.raises(AssertionError): test_the_box_lies_around_the_ink(six)
-    with pytest.raises(AssertionError): test_the_box_of_a_small_image_lies_around_its_ink(six)
+    monkeypatch.setattr(
+        locate, 'bounding_box', lambda mask: (2, 2, 20, 20) if whole(mask)[2] else whole(mask)
+    )
+    with pytest.raises(AssertionError):
+        test_the_box_lies_around_the_ink(six)
+    with pytest.raises(AssertionError):
+        test_the_box_of_a_small_image_lies_around_its_ink(six)
 
 
 def test_the_figure_of_an_answer_shows_its_box_in_the_pixels_of_the_source():
-    axes = show_prediction(IMAGES/'huge_6.jpg')
-    p, (width, height) = predict(IMAGES/'huge_6.jpg'), Image.open(IMAGES/'huge_6.jpg').size
-    box, = axes[0].patches
+    axes = show_prediction(IMAGES / 'huge_6.jpg')
+    p, (width, height) = predict(IMAGES / 'huge_6.jpg'), Image.open(IMAGES / 'huge_6.jpg').size
+    (box,) = axes[0].patches
     assert (*box.get_xy(), box.get_width(), box.get_height()) == p.box
     left, right, bottom, top = axes[0].images[0].get_extent()
-    assert np.allclose((left, right, bottom, top), (0, width, height, 0), atol=1) and len(axes[2].patches) == 10
+    assert (
+        np.allclose((left, right, bottom, top), (0, width, height, 0), atol=1)
+        and len(axes[2].patches) == 10
+    )
 
 
 def test_a_folder_gives_its_images_and_no_hidden_files(tmp_path):
-    for name in ('b_7.JPG', '._b_7.jpg', 'a.jfif', 'c_1.jpe', 'notes.txt'): (tmp_path/name).write_bytes(SEVEN.read_bytes())
-    (tmp_path/'more').mkdir()
+    for name in ('b_7.JPG', '._b_7.jpg', 'a.jfif', 'c_1.jpe', 'notes.txt'):
+        (tmp_path / name).write_bytes(SEVEN.read_bytes())
+    (tmp_path / 'more').mkdir()
     assert [p.name for p in pictures_in(tmp_path)] == ['a.jfif', 'b_7.JPG', 'c_1.jpe']
-    with pytest.raises(FileNotFoundError, match='no image in'): pictures_in(tmp_path/'more')
-    assert [label_of(name) for name in ('b_7.JPG', 'a.jfif', 'c_12.png', 'x_y_0.png')] == [7, None, None, 0]
+    with pytest.raises(FileNotFoundError, match='no image in'):
+        pictures_in(tmp_path / 'more')
+    assert [label_of(name) for name in ('b_7.JPG', 'a.jfif', 'c_12.png', 'x_y_0.png')] == [
+        7,
+        None,
+        None,
+        0,
+    ]
 
 
 def test_mnist_test_answers_all_it_can_and_fails_for_the_rest(tmp_path):
-    for name in ('a_7.png', 'b_7.png', 'c.png'): (tmp_path/name).write_bytes(SEVEN.read_bytes())
-    (tmp_path/'d_1.png').write_bytes(SEVEN.read_bytes())
-    (tmp_path/'bad_3.png').write_text('no image')
-    (tmp_path/'notes.txt').write_text('passed over')
+    for name in ('a_7.png', 'b_7.png', 'c.png'):
+        (tmp_path / name).write_bytes(SEVEN.read_bytes())
+    (tmp_path / 'd_1.png').write_bytes(SEVEN.read_bytes())
+    (tmp_path / 'bad_3.png').write_text('no image')
+    (tmp_path / 'notes.txt').write_text('passed over')
     done = call('mnist_test', '.', 'gone_5.png', '--json', '--mistakes', 'wrong.png', cwd=tmp_path)
     import json
+
     rows = json.loads(done.stdout)
-    assert done.returncode == 1 and 'bad_3.png' in done.stderr and 'gone_5.png' in done.stderr and 'Traceback' not in done.stderr
-    assert [(Path(r['path']).name, r['digit'], r.get('label')) for r in rows] == [('a_7.png', 7, 7), ('b_7.png', 7, 7), ('c.png', 7, None), ('d_1.png', 7, 1)]
-    assert all(list(r)[:5] == ['path', 'digit', 'confidence', 'probs', 'warning'] and len(r['probs']) == 10 for r in rows)
-    assert Image.open(tmp_path/'wrong.png').width > 50
+    assert (
+        done.returncode == 1
+        and 'bad_3.png' in done.stderr
+        and 'gone_5.png' in done.stderr
+        and 'Traceback' not in done.stderr
+    )
+    assert [(Path(r['path']).name, r['digit'], r.get('label')) for r in rows] == [
+        ('a_7.png', 7, 7),
+        ('b_7.png', 7, 7),
+        ('c.png', 7, None),
+        ('d_1.png', 7, 1),
+    ]
+    assert all(
+        list(r)[:5] == ['path', 'digit', 'confidence', 'probs', 'warning'] and len(r['probs']) == 10
+        for r in rows
+    )
+    assert Image.open(tmp_path / 'wrong.png').width > 50
     said = call('mnist_test', 'a_7.png', 'd_1.png', cwd=tmp_path)
     assert said.returncode == 0 and '1 of 2 right' in said.stdout and 'wrong: 1' in said.stdout
 
@@ -499,8 +745,16 @@ def test_mnist_predict_asks_answers_and_asks_again(end):
     import subprocess
 
     from checks import command
+
     typed = f'test_images/my_digit_7.png\nnone.png\n"{SEVEN}"\n{end}'
-    done = subprocess.run([command('mnist_predict')], input=typed, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [command('mnist_predict')],
+        input=typed,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('7, ') == 2 and 'there is no file none.png' in done.stdout
 
@@ -509,47 +763,60 @@ def test_a_model_that_would_run_code_is_refused_and_not_run(tmp_path):
     import pickle
 
     class Evil:
-        def __reduce__(self): return Path.write_text, (tmp_path/'ran', 'it ran')
-    (tmp_path/'evil.pth').write_bytes(pickle.dumps(Evil()))
-    torch.save({'a': Evil()}, tmp_path/'evil2.pth')
+        def __reduce__(self):
+            return Path.write_text, (tmp_path / 'ran', 'it ran')
+
+    (tmp_path / 'evil.pth').write_bytes(pickle.dumps(Evil()))
+    torch.save({'a': Evil()}, tmp_path / 'evil2.pth')
     for name in ('evil.pth', 'evil2.pth'):
         done = call('mnist_test', SEVEN, '--model', name, cwd=tmp_path)
         assert done.returncode == 1 and 'Traceback' not in done.stderr and name in done.stderr
-    assert not (tmp_path/'ran').exists()
+    assert not (tmp_path / 'ran').exists()
 
 
 def test_ink_that_nobody_read_is_told_and_specks_are_not():
     ink = np.zeros((60, 100), np.float32)
-    ink[10:40, 10:25] = ink[12:42, 40:52] = .9
-    ink[5:7, 80:82] = .9  # a speck
-    ink[12:42, 70:76] = .3  # the finder half believes in this one
-    page = locate.Look([], ink, np.zeros_like(ink), (2., 2.), 1.)
+    ink[10:40, 10:25] = ink[12:42, 40:52] = 0.9
+    ink[5:7, 80:82] = 0.9  # a speck
+    ink[12:42, 70:76] = 0.3  # the finder half believes in this one
+    page = locate.Look([], ink, np.zeros_like(ink), (2.0, 2.0), 1.0)
     assert sorted(page.missed([(20, 20, 30, 60)])) == [(80, 24, 24, 60), (140, 24, 12, 60)]
-    assert page.missed([(20, 20, 30, 60), (80, 24, 24, 60), (140, 24, 12, 60)]) == page.missed([]) == []
+    assert (
+        page.missed([(20, 20, 30, 60), (80, 24, 24, 60), (140, 24, 12, 60)])
+        == page.missed([])
+        == []
+    )
 
 
 def test_a_close_up_in_which_two_digits_look_like_one_believes_the_page():
     ink, core = np.ones((64, 64), np.float32), np.zeros((64, 64), np.float32)
-    core[20:44, 12:52] = .9  # one wide core
-    left, right = locate.Core(40, 64, 34, 60, .9), locate.Core(88, 64, 34, 60, .9)
+    core[20:44, 12:52] = 0.9  # one wide core
+    left, right = locate.Core(40, 64, 34, 60, 0.9), locate.Core(88, 64, 34, 60, 0.9)
     own, confidence = locate.own_ink(ink, core, left, [right])
-    assert own[:, :31].all() and not own[:, 33:].any() and confidence == pytest.approx(.9)
-    alone, _ = locate.own_ink(ink, core, locate.Core(64, 64, 80, 60, .9), [])
+    assert own[:, :31].all() and not own[:, 33:].any() and confidence == pytest.approx(0.9)
+    alone, _ = locate.own_ink(ink, core, locate.Core(64, 64, 80, 60, 0.9), [])
     assert alone.all()
 
 
-def test_what_neither_network_is_confident_of_is_left_out_of_a_page_and_that_is_said(six, monkeypatch):
+def test_what_neither_network_is_confident_of_is_left_out_of_a_page_and_that_is_said(
+    six, monkeypatch
+):
     seven = np.zeros((64, 64), np.float32)
-    seven[4:60, 10:54] = cv2.resize(load_mnist()[1][0][0].numpy()[7:27, 6:22]/np.float32(255), (44, 56))  # the first test image
+    seven[4:60, 10:54] = cv2.resize(
+        load_mnist()[1][0][0].numpy()[7:27, 6:22] / np.float32(255), (44, 56)
+    )  # the first test image
     smear = np.zeros((64, 64), np.float32)
     smear[24:40, 8:56] = 1
     marked = np.zeros((60, 100), np.float32)
-    marked[10:40, 10:30] = marked[10:40, 50:80] = .9
-    page = locate.Look([], marked, np.zeros_like(marked), (2., 2.), 1.)
-    digits = [locate.FoundDigit(seven, (20, 20, 40, 60), .9), locate.FoundDigit(smear, (100, 20, 60, 60), .5)]
+    marked[10:40, 10:30] = marked[10:40, 50:80] = 0.9
+    page = locate.Look([], marked, np.zeros_like(marked), (2.0, 2.0), 1.0)
+    digits = [
+        locate.FoundDigit(seven, (20, 20, 40, 60), 0.9),
+        locate.FoundDigit(smear, (100, 20, 60, 60), 0.5),
+    ]
     monkeypatch.setattr('mnist_course.inference.digits_on', lambda rgb: (digits, page))
     white = np.full((120, 200, 3), 255, np.uint8)
-    (answer,), = read_number(white)
+    ((answer,),) = read_number(white)
     assert answer.digit == 7 and answer.warning == REMARKS['missed']
     monkeypatch.setattr('mnist_course.inference.LEAST_OF_BOTH', 0)
     assert len(read_number(white)[0]) == 2

@@ -1,4 +1,5 @@
 """Every notebook runs in a real kernel, shrunk, as papermill runs it; parameters take effect; a kernel that hangs is ended."""
+
 import ast
 import os
 import sys
@@ -12,119 +13,219 @@ import checks
 from conftest import ROOT
 from notebooks import clean, notebooks, parameters, run, write
 
-NOTEBOOKS = [p.relative_to(ROOT/'nbs') for p in notebooks()]
+NOTEBOOKS = [p.relative_to(ROOT / 'nbs') for p in notebooks()]
 
 
 def outputs(path: Path) -> str:
     "All that the cells of a run notebook show, as text."
-    return '\n'.join(checks.text_of(o) for c in checks.read(path)['cells'] for o in c.get('outputs', []))
+    return '\n'.join(
+        checks.text_of(o) for c in checks.read(path)['cells'] for o in c.get('outputs', [])
+    )
 
 
 @pytest.mark.parametrize('name', NOTEBOOKS, ids=lambda p: p.stem)
 def test_it_runs_in_a_kernel_and_shows_what_may_be_committed(name, course, tmp_path):
     before = sorted(p for p in course.rglob('*'))
-    run(course/'nbs'/name, tmp_path/name.name, env={'IN_TEST': '1'}, seconds=900)
-    assert checks.content(clean(checks.read(tmp_path/name.name))) == []
+    run(course / 'nbs' / name, tmp_path / name.name, env={'IN_TEST': '1'}, seconds=900)
+    assert checks.content(clean(checks.read(tmp_path / name.name))) == []
     assert sorted(p for p in course.rglob('*')) == before, 'it writes files beside the notebook'
 
 
 def test_pages_are_read_first_then_the_folders_that_are_there(monkeypatch, tmp_path):
     monkeypatch.setattr('notebooks.NBS', tmp_path)
-    def found(): return [p.relative_to(tmp_path).as_posix() for p in notebooks()]
-    for name in ('01_data.ipynb', '12_robustness.ipynb', 'appendix/glossary.ipynb', '.ipynb_checkpoints/01_data.ipynb'):
-        (tmp_path/name).parent.mkdir(exist_ok=True)
-        (tmp_path/name).touch()
+
+    def found():
+        return [p.relative_to(tmp_path).as_posix() for p in notebooks()]
+
+    for name in (
+        '01_data.ipynb',
+        '12_robustness.ipynb',
+        'appendix/glossary.ipynb',
+        '.ipynb_checkpoints/01_data.ipynb',
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     assert found() == ['01_data.ipynb', '12_robustness.ipynb', 'appendix/glossary.ipynb']
-    (tmp_path/'library').mkdir()
-    (tmp_path/'library'/'tensors.ipynb').touch()
-    assert found() == ['01_data.ipynb', '12_robustness.ipynb', 'library/tensors.ipynb', 'appendix/glossary.ipynb']
+    (tmp_path / 'library').mkdir()
+    (tmp_path / 'library' / 'tensors.ipynb').touch()
+    assert found() == [
+        '01_data.ipynb',
+        '12_robustness.ipynb',
+        'library/tensors.ipynb',
+        'appendix/glossary.ipynb',
+    ]
 
 
 @pytest.mark.parametrize('name', NOTEBOOKS, ids=lambda p: p.stem)
 def test_its_cells_have_ids_of_their_own(name):
-    ids = [c['id'] for c in checks.read(ROOT/'nbs'/name)['cells']]
+    ids = [c['id'] for c in checks.read(ROOT / 'nbs' / name)['cells']]
     assert len(ids) == len(set(ids))
 
 
 def test_a_parameter_takes_effect(course, tmp_path):
-    nb = checks.read(course/'nbs'/'05_visualization.ipynb')
-    last = next(i for i, c in enumerate(nb['cells']) if '{n_small} small digits' in checks.source(c))
-    write(tmp_path/'page.ipynb', {**nb, 'cells': nb['cells'][:last+1]})  # to the first figure, whose alternative text says how many
+    nb = checks.read(course / 'nbs' / '05_visualization.ipynb')
+    last = next(
+        i for i, c in enumerate(nb['cells']) if '{n_small} small digits' in checks.source(c)
+    )
+    write(
+        tmp_path / 'page.ipynb', {**nb, 'cells': nb['cells'][: last + 1]}
+    )  # to the first figure, whose alternative text says how many
     for n in (90, 120):
-        run(tmp_path/'page.ipynb', tmp_path/'out.ipynb', {'n_small': n}, env={'IN_TEST': '1'}, seconds=900)
-        assert f'{n} small digits' in outputs(tmp_path/'out.ipynb')
+        run(
+            tmp_path / 'page.ipynb',
+            tmp_path / 'out.ipynb',
+            {'n_small': n},
+            env={'IN_TEST': '1'},
+            seconds=900,
+        )
+        assert f'{n} small digits' in outputs(tmp_path / 'out.ipynb')
 
 
-@pytest.mark.parametrize('name', [n for n in NOTEBOOKS if parameters(ROOT/'nbs'/n)], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    'name', [n for n in NOTEBOOKS if parameters(ROOT / 'nbs' / n)], ids=lambda p: p.stem
+)
 def test_each_parameter_is_read_below_and_never_set_again(name):
-    cells = [c for c in checks.read(ROOT/'nbs'/name)['cells'] if c['cell_type'] == 'code']
+    cells = [c for c in checks.read(ROOT / 'nbs' / name)['cells'] if c['cell_type'] == 'code']
     top = next(i for i, c in enumerate(cells) if 'parameters' in checks.tags(c))
-    code = '\n'.join(line for c in cells[top+1:] for line in checks.source(c).splitlines() if not line.startswith(('!', '%')))
+    code = '\n'.join(
+        line
+        for c in cells[top + 1 :]
+        for line in checks.source(c).splitlines()
+        if not line.startswith(('!', '%'))
+    )
     body = ast.parse(code).body
-    read = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    set_again = {n.id for s in body if not isinstance(s, (ast.FunctionDef, ast.ClassDef)) for n in ast.walk(s)
-                 if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    for p in set(parameters(ROOT/'nbs'/name)) - {'quick'}: assert p in read and p not in set_again, p
+    read = {
+        n.id
+        for s in body
+        for n in ast.walk(s)
+        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
+    }
+    set_again = {
+        n.id
+        for s in body
+        if not isinstance(s, (ast.FunctionDef, ast.ClassDef))
+        for n in ast.walk(s)
+        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+    for p in set(parameters(ROOT / 'nbs' / name)) - {'quick'}:
+        assert p in read and p not in set_again, p
 
 
-@pytest.mark.parametrize('name', [n for n in NOTEBOOKS if any('interactive' in checks.tags(c) for c in checks.read(ROOT/'nbs'/n)['cells'])], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    'name',
+    [
+        n
+        for n in NOTEBOOKS
+        if any('interactive' in checks.tags(c) for c in checks.read(ROOT / 'nbs' / n)['cells'])
+    ],
+    ids=lambda p: p.stem,
+)
 def test_what_a_widget_needs_is_never_set_again(name):
     "A cell below that takes one of its names would leave it dead, without a word."
-    cells = [c for c in checks.read(ROOT/'nbs'/name)['cells'] if c['cell_type'] == 'code']
-    def names_set(cell): return {n.id for s in ast.parse('\n'.join(line for line in checks.source(cell).splitlines() if not line.startswith(('!', '%')))).body
-                                 if not isinstance(s, (ast.FunctionDef, ast.ClassDef)) for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    cells = [c for c in checks.read(ROOT / 'nbs' / name)['cells'] if c['cell_type'] == 'code']
+
+    def names_set(cell):
+        return {
+            n.id
+            for s in ast.parse(
+                '\n'.join(
+                    line
+                    for line in checks.source(cell).splitlines()
+                    if not line.startswith(('!', '%'))
+                )
+            ).body
+            if not isinstance(s, (ast.FunctionDef, ast.ClassDef))
+            for n in ast.walk(s)
+            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+        }
+
     for i, c in enumerate(cells):
         if 'interactive' in checks.tags(c):
-            for below in cells[i+1:]: assert not names_set(c) & names_set(below), checks.source(below)
+            for below in cells[i + 1 :]:
+                assert not names_set(c) & names_set(below), checks.source(below)
 
 
 def test_a_parameter_that_the_notebook_does_not_have_is_refused(course, tmp_path):
-    with pytest.raises(ValueError, match='01_data.ipynb has no parameter n_time'): run(course/'nbs'/'01_data.ipynb', tmp_path/'a.ipynb', {'n_time': 1})
+    with pytest.raises(ValueError, match='01_data.ipynb has no parameter n_time'):
+        run(course / 'nbs' / '01_data.ipynb', tmp_path / 'a.ipynb', {'n_time': 1})
 
 
 def small(path: Path, *cells: str) -> Path:
     "A notebook of these cells, the first of them its parameters."
-    made = [{'cell_type': 'code', 'id': f'c{i}', 'metadata': {} if i else {'tags': ['parameters']}, 'execution_count': None, 'outputs': [],
-             'source': code} for i, code in enumerate(cells)]
+    made = [
+        {
+            'cell_type': 'code',
+            'id': f'c{i}',
+            'metadata': {} if i else {'tags': ['parameters']},
+            'execution_count': None,
+            'outputs': [],
+            'source': code,
+        }
+        for i, code in enumerate(cells)
+    ]
     write(path, clean({'cells': made, 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}))
     return path
 
 
 def test_values_reach_the_cells_below_the_parameters_and_eval_false_is_left_out(tmp_path):
-    page = small(tmp_path/'a.ipynb', 'n = 1\nname = "x"', '2*n, name, __import__("os").environ.get("IN_TEST")', '#| eval: false\n1/0')
-    run(page, tmp_path/'out.ipynb', {'n': 21, 'name': 'it\'s "ä"'}, env={'IN_TEST': None})
-    assert parameters(page) == ['n', 'name'] and '(42, \'it\\\'s "ä"\', None)' in outputs(tmp_path/'out.ipynb')
+    page = small(
+        tmp_path / 'a.ipynb',
+        'n = 1\nname = "x"',
+        '2*n, name, __import__("os").environ.get("IN_TEST")',
+        '#| eval: false\n1/0',
+    )
+    run(page, tmp_path / 'out.ipynb', {'n': 21, 'name': 'it\'s "ä"'}, env={'IN_TEST': None})
+    assert parameters(page) == ['n', 'name'] and "(42, 'it\\'s \"ä\"', None)" in outputs(
+        tmp_path / 'out.ipynb'
+    )
 
 
 def test_a_cell_that_fails_is_shown_with_its_error(tmp_path):
-    with pytest.raises(RuntimeError, match='ZeroDivisionError'): run(small(tmp_path/'a.ipynb', 'n = 0', '1/n'), tmp_path/'out.ipynb')
+    with pytest.raises(RuntimeError, match='ZeroDivisionError'):
+        run(small(tmp_path / 'a.ipynb', 'n = 0', '1/n'), tmp_path / 'out.ipynb')
 
 
 def gone(kernel: int) -> bool:
     "Whether a process has ended, within ten seconds."
     for _ in range(100):
-        if not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE: return True
-        time.sleep(.1)
+        if not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.1)
     os.kill(kernel, 9)
     return False
 
 
 def test_a_kernel_that_never_ends_is_ended(tmp_path):
-    page = small(tmp_path/'a.ipynb', 'import os, signal, time', f'open({str(tmp_path/"pid")!r}, "w").write(str(os.getpid()))',
-                 'signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass')
+    page = small(
+        tmp_path / 'a.ipynb',
+        'import os, signal, time',
+        f'open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))',
+        'signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass',
+    )
     start = time.monotonic()
-    with pytest.raises(RuntimeError, match='a.ipynb in the cell .* took longer than 10 s'): run(page, tmp_path/'out.ipynb', seconds=10)
-    assert time.monotonic() - start < 60 and gone(int((tmp_path/'pid').read_text()))
+    with pytest.raises(RuntimeError, match='a.ipynb in the cell .* took longer than 10 s'):
+        run(page, tmp_path / 'out.ipynb', seconds=10)
+    assert time.monotonic() - start < 60 and gone(int((tmp_path / 'pid').read_text()))
 
 
 def test_a_kernel_that_stands_still_is_tried_once_more(tmp_path, capfd):
     "A kernel that waits for ever, the first time only: the second one shows what it should; one that always waits is an error."
-    seen, stand = tmp_path/'pids', 'import threading; threading.Event().wait()'
-    page = small(tmp_path/'a.ipynb', 'import os', f'n = open({str(seen)!r}, "a+").write(f"{{os.getpid()}} ")',
-                 f'if len(open({str(seen)!r}).read().split()) == 1: {stand}\n"it went on"')
-    run(page, tmp_path/'out.ipynb', idle=8)
+    seen, stand = tmp_path / 'pids', 'import threading; threading.Event().wait()'
+    page = small(
+        tmp_path / 'a.ipynb',
+        'import os',
+        f'n = open({str(seen)!r}, "a+").write(f"{{os.getpid()}} ")',
+        f'if len(open({str(seen)!r}).read().split()) == 1: {stand}\n"it went on"',
+    )
+    run(page, tmp_path / 'out.ipynb', idle=8)
     said = capfd.readouterr().err
-    assert 'it went on' in outputs(tmp_path/'out.ipynb') and 'stood still for 8 s' in said and 'Event().wait()' in said
-    if sys.platform == 'linux': assert 'wait (threading.py' in said, 'it does not say where the kernel stood'
+    assert (
+        'it went on' in outputs(tmp_path / 'out.ipynb')
+        and 'stood still for 8 s' in said
+        and 'Event().wait()' in said
+    )
+    if sys.platform == 'linux':
+        assert 'wait (threading.py' in said, 'it does not say where the kernel stood'
     assert len(seen.read_text().split()) == 2 and gone(int(seen.read_text().split()[0]))
-    with pytest.raises(RuntimeError, match='stood still for 8 s'): run(small(tmp_path/'b.ipynb', 'n = 1', stand), tmp_path/'out.ipynb', idle=8)
+    with pytest.raises(RuntimeError, match='stood still for 8 s'):
+        run(small(tmp_path / 'b.ipynb', 'n = 1', stand), tmp_path / 'out.ipynb', idle=8)

@@ -1,4 +1,5 @@
 """The page to draw on in a real browser: answered by the server, and without one."""
+
 import base64
 import functools
 import http.server
@@ -26,24 +27,24 @@ from mnist_course.pages import make_page
 from mnist_course.serve import create_app, make_server, write_page
 from mnist_course.widgets import drawing
 
-sys.path.insert(0, str(ROOT/'website'))
+sys.path.insert(0, str(ROOT / 'website'))
 from npm import fetch
 
-PHOTO = ROOT/'test_images'/'chalk_2.jpg'
-DROP = '''async ([selector, name, bytes]) => {
+PHOTO = ROOT / 'test_images' / 'chalk_2.jpg'
+DROP = """async ([selector, name, bytes]) => {
     const transfer = new DataTransfer();
     transfer.items.add(new File([Uint8Array.from(bytes)], name));
     for (const kind of ['dragenter', 'dragover', 'drop'])
         document.querySelector(selector).dispatchEvent(new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
-}'''
-PAINT = '''strokes => {  // with the pad's own pen, on its own canvas
+}"""
+PAINT = """strokes => {  // with the pad's own pen, on its own canvas
     const canvas = document.querySelector('#pad canvas'), context = canvas.getContext('2d');
     context.fillStyle = 'white';
     context.fillRect(0, 0, 280, 280);
     for (const stroke of strokes) { context.beginPath(); stroke.forEach(([x, y]) => context.lineTo(x, y)); context.stroke(); }
     return canvas.toDataURL();
-}'''
-READ = '''async base64 => {  // what the page's own reader says of an image, in both its ways
+}"""
+READ = """async base64 => {  // what the page's own reader says of an image, in both its ways
     const {browser, openImage, predict} = window.reading;
     const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
     await browser.start();
@@ -54,22 +55,29 @@ READ = '''async base64 => {  // what the page's own reader says of an image, in 
     const milliseconds = [middle - start, performance.now() - middle];
     const plain = ({digit, confidence, warning, box}) => ({digit, confidence, warning, box});
     return {one: plain(one), rows: rows.map(row => row.map(plain)), milliseconds};
-}'''
-MAPS = '''async ([pixels, dims]) => {  // what the finder says in this page
+}"""
+MAPS = """async ([pixels, dims]) => {  // what the finder says in this page
     await window.reading.browser.start();
     const {data} = await window.reading.browser.find(Float32Array.from(pixels), dims);
     return [...data];
-}'''
+}"""
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, '.mjs': 'text/javascript', '.wasm': 'application/wasm'}
-    def log_message(self, *args): pass
+    extensions_map = {
+        **http.server.SimpleHTTPRequestHandler.extensions_map,
+        '.mjs': 'text/javascript',
+        '.wasm': 'application/wasm',
+    }
+
+    def log_message(self, *args):
+        pass
 
 
 def package(name: str):
     "The files of a package of npm; where there is no npm, no test, but in CI."
-    try: return fetch(name)
+    try:
+        return fetch(name)
     except SystemExit as e:
         assert not os.environ.get('CI'), e
         pytest.skip(str(e))
@@ -87,8 +95,11 @@ def server():
 def static(tmp_path_factory):
     folder = tmp_path_factory.mktemp('draw')
     write_page(folder)
-    for name in ('ort.wasm.bundle.min.mjs', 'ort-wasm-simd-threaded.wasm'): shutil.copy(package('onnxruntime-web')/'dist'/name, folder)
-    files = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(folder)))
+    for name in ('ort.wasm.bundle.min.mjs', 'ort-wasm-simd-threaded.wasm'):
+        shutil.copy(package('onnxruntime-web') / 'dist' / name, folder)
+    files = http.server.ThreadingHTTPServer(
+        ('127.0.0.1', 0), functools.partial(Quiet, directory=str(folder))
+    )
     threading.Thread(target=files.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{files.server_port}/'
     files.shutdown()
@@ -115,34 +126,45 @@ def page(chromium):
 def draw(page, digit: int, rng) -> None:
     "With the mouse, on the pad."
     box = page.locator('#pad canvas').bounding_box()
-    at = lambda point: (box['x'] + point[0]*box['width']/280, box['y'] + point[1]*box['height']/280)
+    at = lambda point: (
+        box['x'] + point[0] * box['width'] / 280,
+        box['y'] + point[1] * box['height'] / 280,
+    )
     for stroke in strokes(digit, rng):
         page.mouse.move(*at(stroke[0]))
         page.mouse.down()
-        for point in stroke[1:]: page.mouse.move(*at(point))
+        for point in stroke[1:]:
+            page.mouse.move(*at(point))
         page.mouse.up()
 
 
 def until(page, expression: str) -> None:
     "Wait for something on the page. (Playwright's own way evaluates strings, which the page's policy forbids.)"
     for _ in range(1_200):
-        if page.evaluate(expression): return
+        if page.evaluate(expression):
+            return
         page.wait_for_timeout(50)
-    raise AssertionError(f'not within a minute: {expression}; the page says {page.inner_text("main")}')
+    raise AssertionError(
+        f'not within a minute: {expression}; the page says {page.inner_text("main")}'
+    )
 
 
-def reads(page, digit: str) -> None: until(page, f'document.getElementById("digit").textContent === "{digit}"')
+def reads(page, digit: str) -> None:
+    until(page, f'document.getElementById("digit").textContent === "{digit}"')
 
 
 @pytest.mark.parametrize('engine', ['server', 'browser'])
 def test_a_3_then_a_7_are_read(page, address, engine):
     page.goto(address)
-    if engine == 'server': assert page.asked == [address]  # one request
+    if engine == 'server':
+        assert page.asked == [address]  # one request
     rng = np.random.default_rng(3)
     for digit in (3, 7):
         draw(page, digit, rng)
         reads(page, str(digit))
-        until(page, f'document.getElementById("said").textContent.startsWith("{digit}, ")')  # what a screen reader says
+        until(
+            page, f'document.getElementById("said").textContent.startsWith("{digit}, ")'
+        )  # what a screen reader says
         assert page.locator('#bars .best').inner_text().endswith(str(digit))
         assert f'read as {digit}' in page.get_attribute('#seen', 'aria-label')
         page.locator('#pad .clear').click()
@@ -161,7 +183,8 @@ def test_it_can_be_drawn_with_the_keyboard(page, server):
     page.goto(server)
     page.locator('#pad canvas').focus()
     page.keyboard.press('Space')
-    for _ in range(14): page.keyboard.press('ArrowDown')
+    for _ in range(14):
+        page.keyboard.press('ArrowDown')
     page.keyboard.press('Space')
     reads(page, '1')
 
@@ -171,11 +194,19 @@ def test_a_second_finger_draws_nothing(page, address, engine):
     page.goto(address)
     box, touch = page.locator('#pad canvas').bounding_box(), page.context.new_cdp_session(page)
     x, y, side = box['x'], box['y'], box['width']
-    palm = {'x': x + .8*side, 'y': y + .9*side, 'id': 2}
-    def send(kind, *points): touch.send('Input.dispatchTouchEvent', {'type': kind, 'touchPoints': list(points)})
-    send('touchStart', {'x': x + .5*side, 'y': y + .2*side, 'id': 1})
-    send('touchStart', {'x': x + .5*side, 'y': y + .2*side, 'id': 1}, palm)
-    for k in range(3, 9): send('touchMove', {'x': x + .5*side, 'y': y + .1*k*side, 'id': 1}, {**palm, 'x': palm['x'] - k})
+    palm = {'x': x + 0.8 * side, 'y': y + 0.9 * side, 'id': 2}
+
+    def send(kind, *points):
+        touch.send('Input.dispatchTouchEvent', {'type': kind, 'touchPoints': list(points)})
+
+    send('touchStart', {'x': x + 0.5 * side, 'y': y + 0.2 * side, 'id': 1})
+    send('touchStart', {'x': x + 0.5 * side, 'y': y + 0.2 * side, 'id': 1}, palm)
+    for k in range(3, 9):
+        send(
+            'touchMove',
+            {'x': x + 0.5 * side, 'y': y + 0.1 * k * side, 'id': 1},
+            {**palm, 'x': palm['x'] - k},
+        )
     send('touchEnd', palm)  # the finger leaves first
     send('touchEnd')
     reads(page, '1')
@@ -186,8 +217,12 @@ def test_a_second_finger_draws_nothing(page, address, engine):
 
 def test_the_keyboards_pen_is_not_sent_as_ink(page, server, monkeypatch):
     sent = []
-    page.on('request', lambda r: sent.append(r.post_data) if r.url.endswith('api/predict') else None)
-    monkeypatch.setattr(serve, 'look', lambda picture, look=serve.look: (time.sleep(.25), look(picture))[1])  # so that the pen moves on meanwhile
+    page.on(
+        'request', lambda r: sent.append(r.post_data) if r.url.endswith('api/predict') else None
+    )
+    monkeypatch.setattr(
+        serve, 'look', lambda picture, look=serve.look: (time.sleep(0.25), look(picture))[1]
+    )  # so that the pen moves on meanwhile
     page.goto(server)
     page.locator('#pad canvas').focus()
     page.keyboard.press('Space')
@@ -200,24 +235,36 @@ def test_the_keyboards_pen_is_not_sent_as_ink(page, server, monkeypatch):
     reads(page, '1')
     page.wait_for_timeout(600)
     for body in sent:
-        picture = np.asarray(Image.open(BytesIO(base64.b64decode(json.loads(body)['image'].split(',')[1]))).convert('RGB')).astype(int)
+        picture = np.asarray(
+            Image.open(BytesIO(base64.b64decode(json.loads(body)['image'].split(',')[1]))).convert(
+                'RGB'
+            )
+        ).astype(int)
         assert np.ptp(picture, axis=-1).max() == 0, 'a coloured ring in the drawing'
     assert len(sent) > 1
 
 
-def test_a_picture_that_the_browser_cannot_show_is_read_all_the_same_and_the_last_one_stays(page, server, monkeypatch):
+def test_a_picture_that_the_browser_cannot_show_is_read_all_the_same_and_the_last_one_stays(
+    page, server, monkeypatch
+):
     page.goto(server)
     raw = BytesIO()
     Image.open(PHOTO).save(raw, 'TIFF')
     page.evaluate(DROP, ['.picture-drop', 'chalk.tif', list(raw.getvalue())])
     until(page, 'document.getElementById("number").textContent === "2"')
-    assert page.locator('#photo').is_hidden() and page.get_attribute('input[type=file]', 'multiple') is None
+    assert (
+        page.locator('#photo').is_hidden()
+        and page.get_attribute('input[type=file]', 'multiple') is None
+    )
     first = [True]
+
     def slow_at_first(*what, read=serve.read_number):
-        if first and first.pop(): time.sleep(1)
+        if first and first.pop():
+            time.sleep(1)
         return read(*what)
+
     monkeypatch.setattr(serve, 'read_number', slow_at_first)
-    six = (ROOT/'test_images'/'green_ink_6.jpg').read_bytes()
+    six = (ROOT / 'test_images' / 'green_ink_6.jpg').read_bytes()
     page.evaluate(DROP, ['.picture-drop', 'chalk.jpg', list(PHOTO.read_bytes())])
     page.evaluate(DROP, ['.picture-drop', 'six.jpg', list(six)])
     until(page, 'document.getElementById("number").textContent === "6"')
@@ -243,15 +290,17 @@ def test_a_photograph_that_is_dropped_is_read_and_rubbish_gets_a_sentence(page, 
 def test_several_digits_are_read_in_rows_with_a_box_around_each(page, address, engine):
     page.goto(address)
     rng = np.random.default_rng(1)
-    two = [np.asarray(Image.open(BytesIO(drawn_row(digits, rng)))) for digits in ([1, 2, 3], [4, 5, 6])]
+    two = [
+        np.asarray(Image.open(BytesIO(drawn_row(digits, rng)))) for digits in ([1, 2, 3], [4, 5, 6])
+    ]
     page.evaluate(DROP, ['.picture-drop', 'rows.png', list(png(np.concatenate(two)))])
     until(page, 'document.getElementById("number").textContent === "123\\n456"')
     assert page.inner_text('#about').startswith('the least confident digit: ')
-    green = page.evaluate('''() => { const canvas = document.getElementById('photo'), {width, height} = canvas;
+    green = page.evaluate("""() => { const canvas = document.getElementById('photo'), {width, height} = canvas;
         const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
         let count = 0;
         for (let i = 0; i < data.length; i += 4) count += data[i] < 60 && data[i + 1] > 130;
-        return count/width; }''')
+        return count/width; }""")
     assert green > 3  # six boxes around what is drawn on white in black
     assert page.complaints == []
     assert all(url.startswith((address, 'data:', 'blob:')) for url in page.asked), page.asked
@@ -273,8 +322,10 @@ def test_nothing_keeps_people_out(page, address, engine, scheme):
     draw(page, 3, np.random.default_rng(3))
     reads(page, '3')
     page.locator('#more summary').click()
-    page.evaluate((package('axe-core')/'axe.min.js').read_text(encoding='utf-8'))
-    found = page.evaluate('axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html)]))')
+    page.evaluate((package('axe-core') / 'axe.min.js').read_text(encoding='utf-8'))
+    found = page.evaluate(
+        'axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html)]))'
+    )
     assert found == []
 
 
@@ -287,9 +338,10 @@ def png(rgb: np.ndarray) -> bytes:
 
 class Comparison:
     "The library's answers beside those of the page."
+
     def __init__(self, page):
         self.page, self.count, self.milliseconds = page, 0, []
-        self.wrong, self.far, self.largest = [], [], 0.
+        self.wrong, self.far, self.largest = [], [], 0.0
 
     def add(self, name: str, raw: bytes) -> None:
         "Ask both for the main digit of an image, and for all of them."
@@ -308,30 +360,43 @@ class Comparison:
             self.largest = max(self.largest, difference)
             theirs_at, ours_at = their['box'] or [0], our.box or [0]
             apart = max(abs(a - b) for a, b in zip(theirs_at, ours_at, strict=True))
-            one_pixel = 1 + .03*max(ours_at[2:], default=0)  # of a close-up: its ink may be .499999 here and .500001 there
+            one_pixel = 1 + 0.03 * max(
+                ours_at[2:], default=0
+            )  # of a close-up: its ink may be .499999 here and .500001 there
             if (their['digit'], their['warning']) != (our.digit, our.warning) or apart > one_pixel:
                 self.wrong.append((name, their, our))
-            if difference > .02:
+            if difference > 0.02:
                 self.far.append((name, their['confidence'], our.confidence))
 
     def check(self) -> None:
         one, rows = np.median(self.milliseconds, 0)
         slowest = np.max(self.milliseconds)
-        print(f'{len(self.milliseconds)} images, {self.count} answers: {len(self.wrong)} differ in digit, warning or '
-              f'place, {len(self.far)} by more than .02 in confidence, the largest by {self.largest:.4f}. In the '
-              f'browser predict takes {one:.0f} ms and readNumber {rows:.0f} (medians), at most {slowest:.0f}.')
+        print(
+            f'{len(self.milliseconds)} images, {self.count} answers: {len(self.wrong)} differ in digit, warning or '
+            f'place, {len(self.far)} by more than .02 in confidence, the largest by {self.largest:.4f}. In the '
+            f'browser predict takes {one:.0f} ms and readNumber {rows:.0f} (medians), at most {slowest:.0f}.'
+        )
         assert self.wrong == []
-        assert len(self.far) <= .02*self.count, self.far
+        assert len(self.far) <= 0.02 * self.count, self.far
 
 
 def test_without_a_server_the_finder_says_the_same_for_pages_of_any_size(page, static):
     page.goto(static)
     until(page, '!!window.reading')
     rng = np.random.default_rng(0)
-    for n, height, width in ((1, 128, 128), (3, 128, 128), (1, 171, 256), (1, 256, 171), (1, 200, 64), (1, 16, 33)):
+    for n, height, width in (
+        (1, 128, 128),
+        (3, 128, 128),
+        (1, 171, 256),
+        (1, 256, 171),
+        (1, 200, 64),
+        (1, 16, 33),
+    ):
         pixels = rng.integers(0, 256, (n, height, width, 3)).astype(np.float32)
         ours = finder_maps(shipped_finder(), pixels)
-        theirs = page.evaluate(MAPS, [pixels.transpose(0, 3, 1, 2).ravel().tolist(), [n, 3, height, width]])
+        theirs = page.evaluate(
+            MAPS, [pixels.transpose(0, 3, 1, 2).ravel().tolist(), [n, 3, height, width]]
+        )
         assert np.abs(np.reshape(theirs, ours.shape) - ours).max() < 1e-3, (n, height, width)
 
 
@@ -344,7 +409,7 @@ def test_without_a_server_every_test_image_is_read_as_the_library_reads_it(page,
     page.goto(static)
     until(page, '!!window.reading')
     compared = Comparison(page)
-    for path in pictures_in(ROOT/'test_images'):
+    for path in pictures_in(ROOT / 'test_images'):
         compared.add(path.name, png(open_image(path).rgb))
     compared.check()
 
@@ -357,20 +422,24 @@ def test_without_a_server_every_test_image_is_opened_as_the_library_opens_it(pag
     page.goto(static)
     until(page, '!!window.reading')
     compared = Comparison(page)
-    for path in pictures_in(ROOT/'test_images'):
+    for path in pictures_in(ROOT / 'test_images'):
         compared.add(path.name, path.read_bytes())
-    others = [(name, *both) for name, *both in compared.wrong if isinstance(both[0], list) or both[0]['digit'] != both[1].digit]
+    others = [
+        (name, *both)
+        for name, *both in compared.wrong
+        if isinstance(both[0], list) or both[0]['digit'] != both[1].digit
+    ]
     assert others == [], others
-    assert len(compared.far) <= .02*compared.count, compared.far
+    assert len(compared.far) <= 0.02 * compared.count, compared.far
 
 
 def drawn_row(digits, rng) -> bytes:
     "Digits of drawings.py, side by side on white."
-    image = Image.new('RGB', (280*len(digits), 280), 'white')
+    image = Image.new('RGB', (280 * len(digits), 280), 'white')
     pen = ImageDraw.Draw(image)
     for place, digit in enumerate(digits):
         for stroke in strokes(digit, rng):
-            pen.line([(x + 280*place, y) for x, y in stroke], 'black', 20, 'curve')
+            pen.line([(x + 280 * place, y) for x, y in stroke], 'black', 20, 'curve')
     return png(np.asarray(image))
 
 
@@ -390,14 +459,16 @@ def test_without_a_server_drawings_and_rows_are_read_as_the_library_reads_them(p
         compared.add(f'row {k}', drawn_row(rng.integers(10, size=2 + k % 4), rng))
     for k in range(40):
         layout = ('one digit', 'rows')[k % 2]
-        shape = [(192, 192), (171, 256), (400, 300), (128, 288)][k//2 % 4]
+        shape = [(192, 192), (171, 256), (400, 300), (128, 288)][k // 2 % 4]
         made = make_page(rng, writer, shape, layout=layout, causes={'screen'})
         compared.add(f'page {k}', png(made.rgb))
     compared.check()
     assert right >= 38  # they are digits
 
 
-def test_without_a_server_a_row_on_its_side_is_turned_and_a_small_digit_is_taken_as_it_is(page, static):
+def test_without_a_server_a_row_on_its_side_is_turned_and_a_small_digit_is_taken_as_it_is(
+    page, static
+):
     page.goto(static)
     until(page, '!!window.reading')
     rng = np.random.default_rng(5)

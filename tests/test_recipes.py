@@ -1,4 +1,5 @@
 """The recipes: what --recipe takes, the same weights from the same seed, several processes, and networks for other programs."""
+
 import json
 import os
 import subprocess
@@ -19,12 +20,15 @@ from mnist_course.training import Recipe, load_model, load_plain
 PICTURES = load_mnist()[1][0][:300]
 
 
-def states_equal(one: dict, other: dict) -> bool: return list(one) == list(other) and all(torch.equal(one[k], other[k]) for k in one)
+def states_equal(one: dict, other: dict) -> bool:
+    return list(one) == list(other) and all(torch.equal(one[k], other[k]) for k in one)
 
 
 def quickly(name: str, folder, cwd) -> dict:
     "Train by a recipe on few pictures; the JSON answer."
-    done = call('mnist_train', '--quick', '--recipe', name, '--seed', 7, '--json', '--out', folder, cwd=cwd)
+    done = call(
+        'mnist_train', '--quick', '--recipe', name, '--seed', 7, '--json', '--out', folder, cwd=cwd
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -32,18 +36,31 @@ def quickly(name: str, folder, cwd) -> dict:
 @pytest.mark.parametrize('name', RECIPES)
 def test_each_recipe_trains_by_its_name_and_its_network_is_read_again(name, mnist, tmp_path):
     said, recipe = quickly(name, tmp_path, mnist), RECIPES[name]
-    assert (said['recipe'], said['bs'], said['lr'], said['epochs']) == (name, recipe.bs, recipe.lr, 1)
-    model = load_model(tmp_path/'mnist_model.pth')
-    assert model.header['seed'] == 7 and model.header['recipe']['name'] == name and model.header['model'] == recipe.model
-    assert said['parameters'] == count_parameters(model) and said['test_accuracy'] > .2
+    assert (said['recipe'], said['bs'], said['lr'], said['epochs']) == (
+        name,
+        recipe.bs,
+        recipe.lr,
+        1,
+    )
+    model = load_model(tmp_path / 'mnist_model.pth')
+    assert (
+        model.header['seed'] == 7
+        and model.header['recipe']['name'] == name
+        and model.header['model'] == recipe.model
+    )
+    assert said['parameters'] == count_parameters(model) and said['test_accuracy'] > 0.2
     right = (model(normalize(PICTURES)).argmax(1) == load_mnist()[1][1][:300]).float().mean()
-    assert abs(right - said['test_accuracy']) < .15
+    assert abs(right - said['test_accuracy']) < 0.15
 
 
 @pytest.mark.parametrize('name', ['fast', 'best'])
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(name, mnist, tmp_path):
-    for folder in ('once', 'again'): quickly(name, tmp_path/folder, mnist)
-    once, again = (load_plain(tmp_path/folder/'mnist_model.pth', 'model')['state'] for folder in ('once', 'again'))
+    for folder in ('once', 'again'):
+        quickly(name, tmp_path / folder, mnist)
+    once, again = (
+        load_plain(tmp_path / folder / 'mnist_model.pth', 'model')['state']
+        for folder in ('once', 'again')
+    )
     assert states_equal(once, again)
 
 
@@ -56,42 +73,76 @@ def test_the_recipes_keep_what_the_course_promises():
 
 def test_a_run_of_another_recipe_is_not_resumed(mnist, tmp_path):
     from mnist_course.training import save_checkpoint
+
     model = MODELS['MnistCNN']()
-    save_checkpoint(tmp_path/'mnist_checkpoint.pth', model, torch.optim.Adam(model.parameters()), None, [], Recipe(), 42, 2_000)
-    old = (tmp_path/'mnist_checkpoint.pth').read_bytes()
-    done = call('mnist_train', '--quick', '--resume', '--recipe', 'fast', '--out', tmp_path, cwd=mnist)
+    save_checkpoint(
+        tmp_path / 'mnist_checkpoint.pth',
+        model,
+        torch.optim.Adam(model.parameters()),
+        None,
+        [],
+        Recipe(),
+        42,
+        2_000,
+    )
+    old = (tmp_path / 'mnist_checkpoint.pth').read_bytes()
+    done = call(
+        'mnist_train', '--quick', '--resume', '--recipe', 'fast', '--out', tmp_path, cwd=mnist
+    )
     assert done.returncode == 1 and 'another run' in done.stderr and 'MnistCNN' in done.stderr
-    assert (tmp_path/'mnist_checkpoint.pth').read_bytes() == old
+    assert (tmp_path / 'mnist_checkpoint.pth').read_bytes() == old
 
 
 def together(*args, cwd) -> subprocess.CompletedProcess:
     "Run mnist_train in two processes."
-    env = {**os.environ, 'PATH': os.pathsep.join([sysconfig.get_path('scripts'), os.environ['PATH']])}
-    return subprocess.run([command('torchrun'), '--nproc-per-node=2', '--no-python', 'mnist_train', *map(str, args)], cwd=cwd, env=env, timeout=600,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding='utf-8')
+    env = {
+        **os.environ,
+        'PATH': os.pathsep.join([sysconfig.get_path('scripts'), os.environ['PATH']]),
+    }
+    return subprocess.run(
+        [command('torchrun'), '--nproc-per-node=2', '--no-python', 'mnist_train', *map(str, args)],
+        cwd=cwd,
+        env=env,
+        timeout=600,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding='utf-8',
+    )
 
 
 def test_two_processes_train_one_network_and_only_the_first_prints_and_writes(mnist, tmp_path):
     quick = ('--quick', '--recipe', 'fast', '--epochs', 3, '--json')
-    alone = call('mnist_train', *quick, '--out', tmp_path/'alone', cwd=mnist)
-    both = together(*quick, '--out', tmp_path/'both', cwd=mnist)
+    alone = call('mnist_train', *quick, '--out', tmp_path / 'alone', cwd=mnist)
+    both = together(*quick, '--out', tmp_path / 'both', cwd=mnist)
     assert both.returncode == 0, both.stderr
-    assert sorted(p.name for p in (tmp_path/'both').iterdir()) == ['mnist_model.pth', 'predictions.png', 'training_history.png']
+    assert sorted(p.name for p in (tmp_path / 'both').iterdir()) == [
+        'mnist_model.pth',
+        'predictions.png',
+        'training_history.png',
+    ]
     one, two = json.loads(alone.stdout), json.loads(both.stdout)  # one document, from one process
-    assert {k: one[k] for k in ('bs', 'epochs', 'train_pictures')} == {k: two[k] for k in ('bs', 'epochs', 'train_pictures')}
-    assert one['test_accuracy'] > .93 and abs(one['test_accuracy'] - two['test_accuracy']) < .02
+    assert {k: one[k] for k in ('bs', 'epochs', 'train_pictures')} == {
+        k: two[k] for k in ('bs', 'epochs', 'train_pictures')
+    }
+    assert one['test_accuracy'] > 0.93 and abs(one['test_accuracy'] - two['test_accuracy']) < 0.02
     assert both.stderr.count('epoch  train loss') == 1
-    assert load_model(tmp_path/'both'/'mnist_model.pth').header['recipe']['bs'] == RECIPES['fast'].bs
+    assert (
+        load_model(tmp_path / 'both' / 'mnist_model.pth').header['recipe']['bs']
+        == RECIPES['fast'].bs
+    )
 
 
 def test_processes_that_cannot_share_a_batch_say_so(monkeypatch):
     monkeypatch.setenv('RANK', '0')
     monkeypatch.setenv('WORLD_SIZE', '3')
-    with pytest.raises(ValueError, match='multiple of 3'): fit_together(MODELS['lean'](), (PICTURES, PICTURES), (PICTURES, PICTURES), Recipe(bs=64))
+    with pytest.raises(ValueError, match='multiple of 3'):
+        fit_together(MODELS['lean'](), (PICTURES, PICTURES), (PICTURES, PICTURES), Recipe(bs=64))
 
 
 class Notes(torch.nn.Module):
     "A network of one layer that notes what it learns from, and what it draws at random."
+
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(784, 10)
@@ -108,7 +159,9 @@ def test_processes_draw_other_random_numbers_and_leave_no_image_out(monkeypatch)
     monkeypatch.setenv('WORLD_SIZE', '2')
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: None)
     monkeypatch.setattr(torch.distributed, 'destroy_process_group', lambda: None)
-    monkeypatch.setattr(torch.nn.parallel, 'DistributedDataParallel', lambda model, **options: model)
+    monkeypatch.setattr(
+        torch.nn.parallel, 'DistributedDataParallel', lambda model, **options: model
+    )
     images = torch.arange(65, dtype=torch.uint8)[:, None, None].expand(65, 28, 28)
     data = images, torch.zeros(65, dtype=torch.long)
     processes = []
@@ -124,41 +177,67 @@ def test_processes_draw_other_random_numbers_and_leave_no_image_out(monkeypatch)
 
 def test_operations_are_counted_as_by_hand():
     work = operations(MODELS['MnistCNN']())
-    assert list(work.values()) == [28*28*32*9, 14*14*64*32*9, 3136*128, 128*10]
+    assert list(work.values()) == [28 * 28 * 32 * 9, 14 * 14 * 64 * 32 * 9, 3136 * 128, 128 * 10]
 
 
 @pytest.mark.parametrize('name', ['mnist_model.pth', 'course_model.pth'])
 def test_an_exported_network_gives_the_same_answers(name, tmp_path):
-    done = call('mnist_export', '--model', ASSETS/name, '--out', tmp_path/'new'/'digits.onnx', cwd=tmp_path)
+    done = call(
+        'mnist_export',
+        '--model',
+        ASSETS / name,
+        '--out',
+        tmp_path / 'new' / 'digits.onnx',
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
-    session = onnxruntime.InferenceSession(tmp_path/'new'/'digits.onnx')
-    with torch.inference_mode(): ours = FromPixels(load_model(ASSETS/name).cpu())(PICTURES).numpy()
+    session = onnxruntime.InferenceSession(tmp_path / 'new' / 'digits.onnx')
+    with torch.inference_mode():
+        ours = FromPixels(load_model(ASSETS / name).cpu())(PICTURES).numpy()
     for n in (1, 300):  # whatever the size of the batch
         theirs = session.run(['probs'], {'images': PICTURES[:n].numpy()})[0]
         assert theirs.shape == (n, 10) and np.abs(theirs - ours[:n]).max() < 1e-4
-    assert [p.name for p in tmp_path.iterdir()] == ['new'] and len(list((tmp_path/'new').iterdir())) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ['new'] and len(
+        list((tmp_path / 'new').iterdir())
+    ) == 1
 
 
 def test_an_exported_ensemble_takes_batches_of_any_size(tmp_path):
     model = MODELS['ensemble']().eval()
-    session = onnxruntime.InferenceSession(export_onnx(model, tmp_path/'ensemble.onnx'))
-    with torch.inference_mode(): ours = FromPixels(model)(PICTURES[:40]).numpy()
-    for n in (1, 40): assert np.abs(session.run(['probs'], {'images': PICTURES[:n].numpy()})[0] - ours[:n]).max() < 1e-4
+    session = onnxruntime.InferenceSession(export_onnx(model, tmp_path / 'ensemble.onnx'))
+    with torch.inference_mode():
+        ours = FromPixels(model)(PICTURES[:40]).numpy()
+    for n in (1, 40):
+        assert (
+            np.abs(session.run(['probs'], {'images': PICTURES[:n].numpy()})[0] - ours[:n]).max()
+            < 1e-4
+        )
 
 
 def test_export_without_onnx_is_a_sentence(monkeypatch, tmp_path):
     from mnist_course import recipes
+
     monkeypatch.setattr(recipes, 'find_spec', lambda name: None)
-    with pytest.raises(ValueError, match=r'mnist_course\[export\]'): recipes.export_onnx(MODELS['lean'](), tmp_path/'digits.onnx')
+    with pytest.raises(ValueError, match=r'mnist_course\[export\]'):
+        recipes.export_onnx(MODELS['lean'](), tmp_path / 'digits.onnx')
 
 
 def test_every_rung_of_the_benchmark_runs():
     from ladder import RUNGS
-    for name in ('the usual loop', 'channels last', 'augmentation, five epochs', 'averaged weights'):
+
+    for name in (
+        'the usual loop',
+        'channels last',
+        'augmentation, five epochs',
+        'averaged weights',
+    ):
         result = RUNGS[name][0](0, 640, 1)
         assert result['seconds'] > 0 and 0 <= result['valid_accuracy'] <= 1
 
 
 def test_the_figures_of_the_ladder_are_all_there():
-    bench = json.loads((ROOT/'benchmarks'/'bench.json').read_text(encoding='utf-8'))
-    assert set(bench['ladder']) <= set(bench['rungs']) and all(r['seconds'] and len(r['seconds']) == len(r['valid_accuracy']) for r in bench['rungs'].values())
+    bench = json.loads((ROOT / 'benchmarks' / 'bench.json').read_text(encoding='utf-8'))
+    assert set(bench['ladder']) <= set(bench['rungs']) and all(
+        r['seconds'] and len(r['seconds']) == len(r['valid_accuracy'])
+        for r in bench['rungs'].values()
+    )

@@ -1,4 +1,5 @@
 """The API, and what strangers send: by Flask's client, and to a real server over sockets."""
+
 import http.client
 import json
 import os
@@ -27,7 +28,7 @@ from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MODELS, MnistCNN, count_parameters
 from mnist_course.serve import LARGEST_BODY, create_app, first_maps, make_server
 
-PHOTO = (ROOT/'test_images'/'chalk_2.jpg').read_bytes()
+PHOTO = (ROOT / 'test_images' / 'chalk_2.jpg').read_bytes()
 
 
 def png(picture: Image.Image, kind: str = 'PNG') -> bytes:
@@ -40,7 +41,8 @@ SMALL = png(Image.open(BytesIO(PHOTO)).convert('L').resize((40, 32)))
 
 
 @pytest.fixture(scope='module')
-def client(): return create_app().test_client()
+def client():
+    return create_app().test_client()
 
 
 def running():
@@ -56,31 +58,57 @@ idle_server = pytest.fixture(running)  # with nothing in its queue
 
 
 def answer(address, path='/api/predict', **request) -> dict:
-    return json.load(urllib.request.urlopen(urllib.request.Request('http://{}:{}{}'.format(*address, path), **request), timeout=60))
+    return json.load(
+        urllib.request.urlopen(
+            urllib.request.Request('http://{}:{}{}'.format(*address, path), **request), timeout=60
+        )
+    )
 
 
-def url(raw: bytes, kind: str = 'image/png') -> str: return f'data:{kind};base64,{b64encode(raw).decode()}'
+def url(raw: bytes, kind: str = 'image/png') -> str:
+    return f'data:{kind};base64,{b64encode(raw).decode()}'
 
 
 def test_a_picture_sent_in_three_ways_is_read_as_the_library_reads_it(client):
     ours = predict(PHOTO)
-    for sent in (dict(data=PHOTO), dict(json={'image': url(PHOTO, 'image/jpeg')}), dict(data={'image': (BytesIO(PHOTO), '../../etc/passwd')})):
+    for sent in (
+        dict(data=PHOTO),
+        dict(json={'image': url(PHOTO, 'image/jpeg')}),
+        dict(data={'image': (BytesIO(PHOTO), '../../etc/passwd')}),
+    ):
         a = client.post('/api/predict', **sent).json
-        assert (a['digit'], a['confidence'], a['probs'], a['warning'], a['box']) == (2, ours.confidence, ours.probs, None, list(ours.box))
+        assert (a['digit'], a['confidence'], a['probs'], a['warning'], a['box']) == (
+            2,
+            ours.confidence,
+            ours.probs,
+            None,
+            list(ours.box),
+        )
         seen = np.asarray(Image.open(BytesIO(urllib.request.urlopen(a['image']).read())))
         assert (seen == ours.image.numpy()).all()
         assert 'maps' not in a
 
 
 def test_the_first_layer_comes_on_request(client):
-    for sent in (dict(data=PHOTO, query_string={'maps': '1'}), dict(json={'image': url(PHOTO, 'image/jpeg'), 'maps': True})):
+    for sent in (
+        dict(data=PHOTO, query_string={'maps': '1'}),
+        dict(json={'image': url(PHOTO, 'image/jpeg'), 'maps': True}),
+    ):
         maps = client.post('/api/predict', **sent).json['maps']
-        assert len(maps['values']) == maps['count']*maps['height']*maps['width'] and max(maps['values']) == 255
+        assert (
+            len(maps['values']) == maps['count'] * maps['height'] * maps['width']
+            and max(maps['values']) == 255
+        )
 
 
 def test_several_digits_come_with_their_boxes(client):
-    digits = [255 - predict(ROOT/'test_images'/n).image.numpy() for n in ('chalk_2.jpg', 'pencil_0.jpg', 'green_ink_6.jpg')]
-    rows = client.post('/api/read', data=png(Image.fromarray(np.hstack(digits)).resize((504, 168)))).json['rows']
+    digits = [
+        255 - predict(ROOT / 'test_images' / n).image.numpy()
+        for n in ('chalk_2.jpg', 'pencil_0.jpg', 'green_ink_6.jpg')
+    ]
+    rows = client.post(
+        '/api/read', data=png(Image.fromarray(np.hstack(digits)).resize((504, 168)))
+    ).json['rows']
     assert [[d['digit'] for d in row] for row in rows] == [[2, 0, 6]]
     assert [row['box'][0] // 168 for row in rows[0]] == [0, 1, 2]
     assert client.post('/api/read', data=png(Image.new('L', (200, 200), 255))).json == {'rows': []}
@@ -88,28 +116,42 @@ def test_several_digits_come_with_their_boxes(client):
 
 def test_a_network_of_ones_own_is_asked_instead():
     c = create_app(model := MnistCNN()).test_client()
-    assert c.get('/api/health').json == {'status': 'ok', 'model': 'MnistCNN', 'parameters': count_parameters(model), 'version': '0.1.0'}
-    assert c.post('/api/predict', data=PHOTO).json['confidence'] < .5
+    assert c.get('/api/health').json == {
+        'status': 'ok',
+        'model': 'MnistCNN',
+        'parameters': count_parameters(model),
+        'version': '0.1.0',
+    }
+    assert c.post('/api/predict', data=PHOTO).json['confidence'] < 0.5
 
 
 @pytest.mark.parametrize('name', MODELS)
 def test_every_network_has_the_maps_of_its_first_convolution_or_none(name):
     model = MODELS[name]()
     convolution = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
-    reply = create_app(model).test_client().post('/api/predict', data=PHOTO, query_string={'maps': '1'})
+    reply = (
+        create_app(model).test_client().post('/api/predict', data=PHOTO, query_string={'maps': '1'})
+    )
     assert reply.status_code == 200, reply.text
     maps = reply.json['maps']
     if convolution is None:
         assert maps is None
     else:
         assert maps['count'] == convolution.out_channels
-        assert len(maps['values']) == maps['count']*maps['height']*maps['width'] and max(maps['values']) >= 254
+        assert (
+            len(maps['values']) == maps['count'] * maps['height'] * maps['width']
+            and max(maps['values']) >= 254
+        )
 
 
 def test_the_maps_are_computed_where_the_network_is(monkeypatch):
     "No test has a GPU; that the image is moved to the weights is all that can be seen here."
     moved = []
-    monkeypatch.setattr(torch.Tensor, 'to', lambda self, where, to=torch.Tensor.to: (moved.append(where), to(self, where))[1])
+    monkeypatch.setattr(
+        torch.Tensor,
+        'to',
+        lambda self, where, to=torch.Tensor.to: (moved.append(where), to(self, where))[1],
+    )
     model = MODELS['MnistCNN']()
     assert first_maps(model, torch.ones(28, 28, dtype=torch.uint8))['count'] == 32
     assert moved == [torch.device('cpu')]
@@ -117,6 +159,7 @@ def test_the_maps_are_computed_where_the_network_is(monkeypatch):
 
 class Broken(torch.nn.Module):
     "A network whose own fault is a ValueError."
+
     def __init__(self):
         super().__init__()
         self.w = torch.nn.Parameter(torch.ones(1))
@@ -130,13 +173,16 @@ def test_a_fault_of_the_network_is_ours_and_not_the_senders(path):
     app = create_app(Broken())
     app.logger.disabled = True
     reply = app.test_client().post(path, data=PHOTO)
-    assert reply.status_code == 500 and reply.json == {'error': 'something went wrong here, not with what you sent'}
+    assert reply.status_code == 500 and reply.json == {
+        'error': 'something went wrong here, not with what you sent'
+    }
 
 
 @pytest.mark.parametrize('path, work', [('/api/predict', 'look'), ('/api/read', 'read_number')])
 def test_who_sends_too_many_digits_is_told_so(client, monkeypatch, path, work):
     def crowded(*what):
         raise TooManyDigits(CROWDED)
+
     monkeypatch.setattr(serve_module, work, crowded)
     reply = client.post(path, data=PHOTO)
     assert reply.status_code == 400 and reply.json == {'error': CROWDED}
@@ -145,15 +191,34 @@ def test_who_sends_too_many_digits_is_told_so(client, monkeypatch, path, work):
 BOMB = png(Image.new('1', (20_000, 20_000)))
 ICON = png(Image.new('RGBA', (64, 64)), 'ICO')
 FAULTS = {
-    'empty': (400, dict(data=b'')), 'text': (400, dict(data=b'milk, eggs, bread')), 'truncated': (400, dict(data=PHOTO[:3_000])),
-    'a bomb': (400, dict(data=BOMB)), 'a line': (400, dict(data=png(Image.new('L', (2_000, 1))))),
-    'wrong type': (400, dict(data=b'<html>', content_type='text/html')), 'no JSON': (400, dict(data=b'{"image', content_type='application/json')),
-    'NaN': (400, dict(data=b'{"image": NaN}', content_type='application/json')), 'a list': (400, dict(json=[1, 2])), 'a number': (400, dict(json={'image': 7})),
-    'deep JSON': (400, dict(data=b'['*200_000, content_type='application/json')), 'a path': (400, dict(json={'image': 'file:///etc/passwd'})),
-    'half a letter of base64': (400, dict(json={'image': 'data:image/png;base64,A'})), 'an empty form': (400, dict(data={'image': 'no file'})),
-    'a form without end': (400, dict(data=b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n', content_type='multipart/form-data; boundary=x')),
+    'empty': (400, dict(data=b'')),
+    'text': (400, dict(data=b'milk, eggs, bread')),
+    'truncated': (400, dict(data=PHOTO[:3_000])),
+    'a bomb': (400, dict(data=BOMB)),
+    'a line': (400, dict(data=png(Image.new('L', (2_000, 1))))),
+    'wrong type': (400, dict(data=b'<html>', content_type='text/html')),
+    'no JSON': (400, dict(data=b'{"image', content_type='application/json')),
+    'NaN': (400, dict(data=b'{"image": NaN}', content_type='application/json')),
+    'a list': (400, dict(json=[1, 2])),
+    'a number': (400, dict(json={'image': 7})),
+    'deep JSON': (400, dict(data=b'[' * 200_000, content_type='application/json')),
+    'a path': (400, dict(json={'image': 'file:///etc/passwd'})),
+    'half a letter of base64': (400, dict(json={'image': 'data:image/png;base64,A'})),
+    'an empty form': (400, dict(data={'image': 'no file'})),
+    'a form without end': (
+        400,
+        dict(
+            data=b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n',
+            content_type='multipart/form-data; boundary=x',
+        ),
+    ),
     'too large': (413, dict(data=bytes(LARGEST_BODY + 1))),
-    'PostScript': (400, dict(data=b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n10 10 moveto showpage\n%%EOF\n')),
+    'PostScript': (
+        400,
+        dict(
+            data=b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n10 10 moveto showpage\n%%EOF\n'
+        ),
+    ),
     'an icon': (400, dict(data=ICON)),
 }
 
@@ -165,12 +230,26 @@ def test_what_cannot_be_read_gets_a_status_and_a_sentence(client, path, fault):
     sent = {k: {**v} if isinstance(v, dict) else v for k, v in sent.items()}
     reply = client.post(path, **sent)
     assert reply.status_code == status, reply.text
-    assert list(reply.json) == ['error'] and '\n' not in reply.json['error'] and len(reply.json['error']) > 10
+    assert (
+        list(reply.json) == ['error']
+        and '\n' not in reply.json['error']
+        and len(reply.json['error']) > 10
+    )
     assert client.post(path, data=SMALL).status_code == 200
 
 
-@pytest.mark.parametrize('method, path, status', [('GET', '/api/predict', 405), ('POST', '/', 405), ('GET', '/..%2f..%2fetc/passwd', 404), ('GET', '/../../etc/passwd', 404),
-                                                  ('GET', '/static/../serve.py', 404), ('GET', '//etc/passwd', 404), ('POST', '/api/predict?model=/etc/passwd', 400)])
+@pytest.mark.parametrize(
+    'method, path, status',
+    [
+        ('GET', '/api/predict', 405),
+        ('POST', '/', 405),
+        ('GET', '/..%2f..%2fetc/passwd', 404),
+        ('GET', '/../../etc/passwd', 404),
+        ('GET', '/static/../serve.py', 404),
+        ('GET', '//etc/passwd', 404),
+        ('POST', '/api/predict?model=/etc/passwd', 400),
+    ],
+)
 def test_no_file_and_no_other_model_can_be_named(client, method, path, status):
     reply = client.open(path, method=method)
     assert reply.status_code == status and reply.json['error']
@@ -179,55 +258,114 @@ def test_no_file_and_no_other_model_can_be_named(client, method, path, status):
 def test_the_page_is_one_piece_and_may_do_little(client):
     reply = client.get('/')
     policy = reply.headers['Content-Security-Policy']
-    assert policy.startswith("default-src 'none'") and 'unsafe' not in policy and '*' not in policy and "frame-ancestors 'none'" in policy
+    assert (
+        policy.startswith("default-src 'none'")
+        and 'unsafe' not in policy
+        and '*' not in policy
+        and "frame-ancestors 'none'" in policy
+    )
     assert len(reply.data) < 300_000
-    assert not re.search(r'(?:src|href)="(?!data:)', reply.text) and 'http://' not in reply.text and 'https://' not in reply.text
+    assert (
+        not re.search(r'(?:src|href)="(?!data:)', reply.text)
+        and 'http://' not in reply.text
+        and 'https://' not in reply.text
+    )
     assert client.get('/api/health').headers['X-Content-Type-Options'] == 'nosniff'
 
 
 def test_five_thousand_random_requests_get_a_sentence_and_never_status_500(client):
     rng = random.Random(7)
-    bodies = [SMALL, PHOTO[:4_000], json.dumps({'image': url(SMALL)}).encode(), BOMB[:2_000], b'', b'\x00'*50,
-              b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + SMALL + b'\r\n--x--\r\n']
-    types = ['', 'image/png', 'application/json', 'application/json; charset=utf-16', 'multipart/form-data; boundary=x', 'multipart/form-data', 'text/plain', 'application/x-www-form-urlencoded', '\x7f/;;=']
-    paths = ['/api/predict', '/api/read', '/api/predict?maps=1', '/api/health', '/', '/api', '/api/predict/', '/%00', '/api/predict?maps=%ff']
+    bodies = [
+        SMALL,
+        PHOTO[:4_000],
+        json.dumps({'image': url(SMALL)}).encode(),
+        BOMB[:2_000],
+        b'',
+        b'\x00' * 50,
+        b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+        + SMALL
+        + b'\r\n--x--\r\n',
+    ]
+    types = [
+        '',
+        'image/png',
+        'application/json',
+        'application/json; charset=utf-16',
+        'multipart/form-data; boundary=x',
+        'multipart/form-data',
+        'text/plain',
+        'application/x-www-form-urlencoded',
+        '\x7f/;;=',
+    ]
+    paths = [
+        '/api/predict',
+        '/api/read',
+        '/api/predict?maps=1',
+        '/api/health',
+        '/',
+        '/api',
+        '/api/predict/',
+        '/%00',
+        '/api/predict?maps=%ff',
+    ]
     seen = {}
     for _ in range(5_000):
         body = bytearray(rng.choice(bodies))
         for _ in range(rng.choice([0, 1, 3, 30])):
-            if not body: break
+            if not body:
+                break
             at = rng.randrange(len(body))
-            if rng.random() < .7: body[at] = rng.randrange(256)
-            else: del body[at:at + rng.randrange(40)]
-        reply = client.open(rng.choice(paths[:3] if rng.random() < .8 else paths), method=rng.choice(['POST']*8 + ['GET', 'PUT', 'DELETE', 'HEAD', 'OPTIONS']),
-                            data=bytes(body), content_type=rng.choice(types))
+            if rng.random() < 0.7:
+                body[at] = rng.randrange(256)
+            else:
+                del body[at : at + rng.randrange(40)]
+        reply = client.open(
+            rng.choice(paths[:3] if rng.random() < 0.8 else paths),
+            method=rng.choice(['POST'] * 8 + ['GET', 'PUT', 'DELETE', 'HEAD', 'OPTIONS']),
+            data=bytes(body),
+            content_type=rng.choice(types),
+        )
         seen[reply.status_code] = seen.get(reply.status_code, 0) + 1
         assert reply.status_code < 500 and 'Traceback' not in reply.text, (bytes(body), reply.text)
-        if reply.status_code >= 400 and reply.data: assert reply.json['error']
+        if reply.status_code >= 400 and reply.data:
+            assert reply.json['error']
     assert seen[200] > 300 and seen[400] > 1_000
 
 
 def raw(server, *parts: bytes) -> tuple[int, dict, dict]:
     "Send bytes, and take the answer apart: status, headers, JSON if it is."
     with socket.create_connection(server, timeout=30) as s:
-        for part in parts: s.sendall(part)
+        for part in parts:
+            s.sendall(part)
         reply = http.client.HTTPResponse(s)
         reply.begin()
         body = reply.read()
-        return reply.status, dict(reply.headers), json.loads(body) if 'json' in reply.headers['Content-Type'] else {'text': body}
+        return (
+            reply.status,
+            dict(reply.headers),
+            json.loads(body) if 'json' in reply.headers['Content-Type'] else {'text': body},
+        )
 
 
-@pytest.mark.parametrize('status, sent', [(413, b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000000\r\n\r\n'),  # nothing follows
-                                          (400, b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n'),
-                                          (501, b'POST /api/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n'),
-                                          (431, b'GET / HTTP/1.1\r\nHost: x\r\nX: ' + b'a'*300_000 + b'\r\n\r\n')])
+@pytest.mark.parametrize(
+    'status, sent',
+    [
+        (
+            413,
+            b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000000\r\n\r\n',
+        ),  # nothing follows
+        (400, b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n'),
+        (501, b'POST /api/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n'),
+        (431, b'GET / HTTP/1.1\r\nHost: x\r\nX: ' + b'a' * 300_000 + b'\r\n\r\n'),
+    ],
+)
 def test_what_the_server_refuses_by_itself_is_answered_at_once(server, status, sent):
     got, headers, _ = raw(server, sent)
     assert got == status and headers['Connection'] == 'close'
     assert answer(server, '/api/health')['status'] == 'ok'
 
 
-@pytest.mark.parametrize('size', [LARGEST_BODY + 1, 2*LARGEST_BODY - 1])
+@pytest.mark.parametrize('size', [LARGEST_BODY + 1, 2 * LARGEST_BODY - 1])
 def test_who_really_sends_too_much_gets_the_answer(server, size):
     head = f'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n'.encode()
     status, _, said = raw(server, head, bytes(size))
@@ -236,41 +374,58 @@ def test_who_really_sends_too_much_gets_the_answer(server, size):
 
 
 def test_the_largest_body_that_is_allowed_is_read(server):
-    status, _, said = raw(server, f'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGEST_BODY}\r\n\r\n'.encode(), bytes(LARGEST_BODY))
+    status, _, said = raw(
+        server,
+        f'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGEST_BODY}\r\n\r\n'.encode(),
+        bytes(LARGEST_BODY),
+    )
     assert status == 400 and 'not an image' in said['error']
 
 
 def test_health_is_answered_while_pictures_wait(server, monkeypatch):
     from mnist_course import serve as module
+
     go = threading.Event()
-    monkeypatch.setattr(module, 'look', lambda picture, look=module.look: (go.wait(30), look(picture))[1])
+    monkeypatch.setattr(
+        module, 'look', lambda picture, look=module.look: (go.wait(30), look(picture))[1]
+    )
     slow = make_server(create_app(), port=0)
     threading.Thread(target=slow.run, daemon=True).start()
     try:
         with ThreadPoolExecutor(60) as crowd:  # more than the server has threads
-            asked = [crowd.submit(answer, ('127.0.0.1', slow.effective_port), data=SMALL) for _ in range(60)]
+            asked = [
+                crowd.submit(answer, ('127.0.0.1', slow.effective_port), data=SMALL)
+                for _ in range(60)
+            ]
             wait(asked, 30, FIRST_EXCEPTION)
             assert answer(('127.0.0.1', slow.effective_port), '/api/health')['status'] == 'ok'
             refused = [a.exception(30) for a in as_many_done(asked, 60 - module.PLACES)]
             assert {e.code for e in refused} == {503}
             go.set()
             read = [a.result()['digit'] for a in asked if not a.exception()]
-            assert read == [2]*module.PLACES
-        assert answer(('127.0.0.1', slow.effective_port), data=SMALL)['digit'] == 2  # there are places again
-    finally: slow.close()
+            assert read == [2] * module.PLACES
+        assert (
+            answer(('127.0.0.1', slow.effective_port), data=SMALL)['digit'] == 2
+        )  # there are places again
+    finally:
+        slow.close()
 
 
 def as_many_done(asked: list, n: int) -> list:
     "The first n answers, which come at once."
     until = time.monotonic() + 30
-    while sum(a.done() for a in asked) < n and time.monotonic() < until: time.sleep(.05)
+    while sum(a.done() for a in asked) < n and time.monotonic() < until:
+        time.sleep(0.05)
     return [a for a in asked if a.done()]
 
 
 def test_who_waits_too_long_is_told_so(monkeypatch):
     from mnist_course import serve as module
-    monkeypatch.setattr(module, 'PATIENCE', .1)
-    monkeypatch.setattr(module, 'look', lambda picture, look=module.look: (time.sleep(.5), look(picture))[1])
+
+    monkeypatch.setattr(module, 'PATIENCE', 0.1)
+    monkeypatch.setattr(
+        module, 'look', lambda picture, look=module.look: (time.sleep(0.5), look(picture))[1]
+    )
     reply = create_app().test_client().post('/api/predict', data=SMALL)
     assert reply.status_code == 503 and 'try again' in reply.json['error']
 
@@ -289,15 +444,27 @@ print(predict(raw.getvalue()).warning, '|', (memory() - before)/9_000**2)
 """
     done = in_python(code, None)
     warning, bytes_per_pixel = done.stdout.split('|')
-    assert 'blank' in warning and float(bytes_per_pixel) < 12, done.stdout  # four for the picture itself
+    assert 'blank' in warning and float(bytes_per_pixel) < 12, (
+        done.stdout
+    )  # four for the picture itself
 
 
 def test_options_and_methods_are_what_they_say(client):
     assert 'maps' not in client.post('/api/predict?maps=0', data=SMALL).json
     reply = client.get('/api/predict')
     assert reply.status_code == 405 and 'POST' in reply.headers['Allow']
-    assert 'parts' in client.post('/api/predict', data={f'f{k}': (BytesIO(b'x'), 'x') for k in range(21)}).json['error']
-    assert 'no file' in client.post('/api/predict', data={'image': 'a'*600_000}, content_type='multipart/form-data').json['error']
+    assert (
+        'parts'
+        in client.post(
+            '/api/predict', data={f'f{k}': (BytesIO(b'x'), 'x') for k in range(21)}
+        ).json['error']
+    )
+    assert (
+        'no file'
+        in client.post(
+            '/api/predict', data={'image': 'a' * 600_000}, content_type='multipart/form-data'
+        ).json['error']
+    )
 
 
 def test_a_hundred_clients_that_never_finish_keep_nobody_waiting(server):
@@ -305,35 +472,56 @@ def test_a_hundred_clients_that_never_finish_keep_nobody_waiting(server):
     try:
         for k in range(100):
             s = socket.create_connection(server, timeout=30)
-            s.sendall(b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n' + (b'\r\nhalf a body' if k % 2 else b'X-Half: '))
+            s.sendall(
+                b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n'
+                + (b'\r\nhalf a body' if k % 2 else b'X-Half: ')
+            )
             slow.append(s)
         assert answer(server, data=PHOTO)['digit'] == 2
         for s in slow:  # none of them has been sent away to make room
             s.setblocking(False)
-            with pytest.raises(BlockingIOError): s.recv(1)
+            with pytest.raises(BlockingIOError):
+                s.recv(1)
     finally:
-        for s in slow: s.close()
+        for s in slow:
+            s.close()
     assert answer(server, '/api/health')['status'] == 'ok'
 
 
 def test_a_client_that_hangs_up_harms_nobody(server):
     for _ in range(20):
         with socket.create_connection(server, timeout=30) as s:
-            s.sendall(b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' % len(PHOTO) + PHOTO)
+            s.sendall(
+                b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' % len(PHOTO)
+                + PHOTO
+            )
     assert answer(server, data=PHOTO)['digit'] == 2
 
 
 def test_many_at_a_time_all_get_their_own_answer(idle_server):
     from mnist_course.inference import label_of, pictures_in
-    files = [f for f in pictures_in(ROOT/'test_images') if f.stat().st_size < 60_000]
-    with ThreadPoolExecutor(32) as crowd: digits = list(crowd.map(lambda f: answer(idle_server, data=f.read_bytes())['digit'], files*3))
-    assert digits == [label_of(f) for f in files]*3
+
+    files = [f for f in pictures_in(ROOT / 'test_images') if f.stat().st_size < 60_000]
+    with ThreadPoolExecutor(32) as crowd:
+        digits = list(
+            crowd.map(lambda f: answer(idle_server, data=f.read_bytes())['digit'], files * 3)
+        )
+    assert digits == [label_of(f) for f in files] * 3
 
 
 def serve(tmp_path, *args):
     env = {**os.environ, 'TMPDIR': str(tmp_path), 'BROWSER': 'false'}
-    return subprocess.Popen([command('mnist_serve'), *args], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding='utf-8', **HEARS_CTRL_C)
+    return subprocess.Popen(
+        [command('mnist_serve'), *args],
+        cwd=tmp_path,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding='utf-8',
+        **HEARS_CTRL_C,
+    )
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='Windows has no Ctrl-C to send to another process')
@@ -344,25 +532,44 @@ def test_the_command_prints_its_address_answers_keeps_nothing_and_stops(tmp_path
         host, port = re.search(r'http://([\d.]+):(\d+)/', said).groups()
         assert host == '127.0.0.1' and 'Everybody' not in said
         assert answer((host, int(port)), data=PHOTO)['digit'] == 2
-        form = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + PHOTO + bytes(2_000_000) + b'\r\n--x--\r\n'
-        assert answer((host, int(port)), data=form, headers={'Content-Type': 'multipart/form-data; boundary=x'})['digit'] == 2
+        form = (
+            b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+            + PHOTO
+            + bytes(2_000_000)
+            + b'\r\n--x--\r\n'
+        )
+        assert (
+            answer(
+                (host, int(port)),
+                data=form,
+                headers={'Content-Type': 'multipart/form-data; boundary=x'},
+            )['digit']
+            == 2
+        )
         taken = call('mnist_serve', '--port', port, '--no-browser', cwd=tmp_path)
-        assert taken.returncode == 1 and 'cannot listen at 127.0.0.1' in taken.stderr and len(taken.stderr.splitlines()) == 1
-        time.sleep(.1)
+        assert (
+            taken.returncode == 1
+            and 'cannot listen at 127.0.0.1' in taken.stderr
+            and len(taken.stderr.splitlines()) == 1
+        )
+        time.sleep(0.1)
         assert list(tmp_path.iterdir()) == []
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0 and out.strip() == 'stopped' and err == ''
-    finally: process.kill()
+    finally:
+        process.kill()
 
 
 def test_the_command_says_when_others_can_reach_it(tmp_path):
     process = serve(tmp_path, '--port', '0', '--no-browser', '--host', '0.0.0.0')
     try:
         said = ''
-        while 'Draw at' not in said: said += process.stdout.readline() or 'Draw at'
+        while 'Draw at' not in said:
+            said += process.stdout.readline() or 'Draw at'
         assert 'Everybody' in said and '0.0.0.0' in said
-    finally: process.kill()
+    finally:
+        process.kill()
 
 
 def test_a_port_that_cannot_be_is_bad_usage(tmp_path):

@@ -1,4 +1,5 @@
 """Packages from npm, each fetched once into .venv/node/ by npm's own client; nothing in them is run."""
+
 import shutil
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-NODE = Path(__file__).resolve().parent.parent/'.venv'/'node'
+NODE = Path(__file__).resolve().parent.parent / '.venv' / 'node'
 VERSIONS = {'mathjax': '3.2.2', 'onnxruntime-web': '1.30.0', 'axe-core': '4.14.1'}
 
 
@@ -16,22 +17,38 @@ def fetch(
 ) -> Path:  # the folder of its files
     "A package of npm, from .venv/node/ once it is there. Raises SystemExit with one sentence where that cannot be."
     package = f'{name}@{version or VERSIONS[name]}'
-    folder = NODE/package
-    if folder.exists(): return folder
+    folder = NODE / package
+    if folder.exists():
+        return folder
     npm = shutil.which('npm')
-    if not npm: raise SystemExit(f'there is no npm here to fetch {package}: install Node.js (on Debian and Ubuntu: sudo apt install npm)')
+    if not npm:
+        raise SystemExit(
+            f'there is no npm here to fetch {package}: install Node.js (on Debian and Ubuntu: sudo apt install npm)'
+        )
     NODE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=NODE) as temporary:
-        done = subprocess.run([npm, 'pack', '--silent', package], cwd=temporary, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            [npm, 'pack', '--silent', package],
+            cwd=temporary,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
         packed = list(Path(temporary).glob('*.tgz'))
         if done.returncode or not packed:
-            raise SystemExit(f'npm could not fetch {package}: {done.stderr.strip() or "is there a network?"}')
-        with tarfile.open(packed[0]) as tar: tar.extractall(temporary, filter='data')
-        try: (Path(temporary)/'package').rename(folder)
+            raise SystemExit(
+                f'npm could not fetch {package}: {done.stderr.strip() or "is there a network?"}'
+            )
+        with tarfile.open(packed[0]) as tar:
+            tar.extractall(temporary, filter='data')
+        try:
+            (Path(temporary) / 'package').rename(folder)
         except OSError:  # another run was faster
-            if not folder.exists(): raise
+            if not folder.exists():
+                raise
     return folder
 
 
 if __name__ == '__main__':
-    for name in sys.argv[1:] or VERSIONS: print(fetch(name))
+    for name in sys.argv[1:] or VERSIONS:
+        print(fetch(name))

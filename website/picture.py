@@ -1,4 +1,5 @@
 """The picture of README, website/page.png: the page to draw on, with a digit drawn and a picture read. `python website/picture.py` needs Chromium."""
+
 import shutil
 import sys
 import threading
@@ -8,23 +9,27 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent/'tests'))
+sys.path.insert(0, str(HERE.parent / 'tests'))
 from drawings import strokes  # noqa: E402
 from mnist_course.serve import create_app, make_server  # noqa: E402
 
 server = make_server(create_app(), port=0)
 threading.Thread(target=server.run, daemon=True).start()
 with sync_playwright() as p:
-    browser = p.chromium.launch(executable_path=shutil.which('chromium') or shutil.which('google-chrome'), args=['--no-sandbox', '--disable-gpu'])
+    browser = p.chromium.launch(
+        executable_path=shutil.which('chromium') or shutil.which('google-chrome'),
+        args=['--no-sandbox', '--disable-gpu'],
+    )
     page = browser.new_page(viewport={'width': 1000, 'height': 900})
     page.goto(f'http://127.0.0.1:{server.effective_port}/')
     box = page.locator('#pad canvas').bounding_box()
     for stroke in strokes(3, np.random.default_rng(2)):
         for k, (x, y) in enumerate(stroke):
-            page.mouse.move(box['x'] + x*box['width']/280, box['y'] + y*box['width']/280)
-            if k == 0: page.mouse.down()
+            page.mouse.move(box['x'] + x * box['width'] / 280, box['y'] + y * box['width'] / 280)
+            if k == 0:
+                page.mouse.down()
         page.mouse.up()
-    page.set_input_files('input[type=file]', HERE.parent/'test_images'/'chalk_2.jpg')
+    page.set_input_files('input[type=file]', HERE.parent / 'test_images' / 'chalk_2.jpg')
     page.wait_for_timeout(3_000)
-    page.screenshot(path=HERE/'page.png', full_page=True)
+    page.screenshot(path=HERE / 'page.png', full_page=True)
     browser.close()
