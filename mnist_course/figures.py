@@ -149,8 +149,7 @@ def draw_image(
     from matplotlib.patches import Rectangle
     h, w = image.shape
     ax.imshow(image, cmap='Greys', extent=(x, x+w, y+h, y), interpolation='nearest')
-    edge = dict(ec='red', lw=2) if bad else dict(ec='.8', lw=.5)
-    ax.add_patch(Rectangle((x, y), w, h, fill=False, **edge))
+    ax.add_patch(Rectangle((x, y), w, h, fill=False, ec='red' if bad else '.8', lw=2 if bad else .5))
     if title:
         ax.text(x+w/2, y-h*.08, title, ha='center', va='bottom', fontsize=9,
                 color='red' if bad else 'black')

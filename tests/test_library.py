@@ -13,8 +13,9 @@ import torch
 import mnist_course
 from conftest import in_python
 from mnist_course import training
-from mnist_course.data import ASSETS, MD5, Batches, atomic_path, load_mnist, normalize, show_images
+from mnist_course.data import ASSETS, Batches, atomic_path, load_mnist, normalize, show_images
 from mnist_course.evaluation import evaluate
+from mnist_course.mnist_files import MD5
 from mnist_course.model import MODELS, MnistCNN
 from mnist_course.robustness import at_temperature
 from mnist_course.training import Recipe, fit, load_model, save_model
