@@ -55,7 +55,7 @@ import json, statistics, tempfile, time
 from pathlib import Path
 import onnxruntime, torch
 from mnist_course.data import ASSETS, load_mnist
-from mnist_course.model import MODELS
+from mnist_course.architectures import create_model
 from mnist_course.recipes import FromPixels, export_onnx
 from mnist_course.training import load_model
 
@@ -75,7 +75,7 @@ def measure(read):
 
 found = {}
 torch.set_grad_enabled(False)
-models = {'MnistCNN': load_model(ASSETS/'course_model.pth'), 'wide': load_model(), 'lean': MODELS['lean']().to(memory_format=torch.channels_last).eval()}
+models = {'MnistCNN': load_model(ASSETS/'course_model.pth'), 'wide': load_model(), 'lean': create_model('lean').to(memory_format=torch.channels_last).eval()}
 with tempfile.TemporaryDirectory() as folder:
     for name, model in models.items():
         session = onnxruntime.InferenceSession(export_onnx(model, Path(folder)/'model.onnx'))

@@ -21,23 +21,17 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mnist_course.architectures import Ensemble, create_model
+from mnist_course.checkpoints import load_plain
 from mnist_course.data import Batches, load_mnist, split
 from mnist_course.evaluation import evaluate
-from mnist_course.model import MODELS, Ensemble
-from mnist_course.recipes import RECIPES, plain_epoch, usual_batches
-from mnist_course.training import (
-    Recipe,
-    fit,
-    has_bfloat16,
-    keep_memory,
-    load_plain,
-    loss_func,
-    validate,
-)
+from mnist_course.fitting import fit, has_bfloat16, keep_memory, loss_func, validate
+from mnist_course.recipe import RECIPES, Recipe
+from mnist_course.recipes import plain_epoch, usual_batches
 
-SHORT = replace(Recipe(), name='shorter numbers', bfloat16=True)
+SHORT = Recipe('shorter numbers', schedule='constant')
 LARGER = replace(RECIPES['course'], name='larger batches', bs=128, lr=3e-3)
-POOLED = replace(LARGER, name='batch norm', model='pooled', lr=0.02, dropout=0)
+POOLED = replace(LARGER, name='batch norm', model='pooled', lr=0.02)
 VARIED = replace(
     RECIPES['fast'], name='augmented', epochs=5, tilt=10, shift=1.5, scale=0.1, shear=10
 )
@@ -107,7 +101,7 @@ def by(recipe: Recipe, views: bool = False) -> Callable[..., dict]:
 
     def rung(seed: int, n: int, epochs: int) -> dict:
         (images, labels), valid = split(load_mnist()[0])
-        model = MODELS[recipe.model](recipe.dropout)
+        model = create_model(recipe.model or 'MnistCNN')
         rows = fit(model, (images[:n], labels[:n]), valid, recipe, seed, report=None)
         seconds, accuracy = sum(r['seconds'] for r in rows), rows[-1]['valid_accuracy']
         if views:
@@ -167,7 +161,7 @@ def variant(
         (images, labels), valid = split(load_mnist()[0])
         keep_memory()
         torch.set_flush_denormal(True)
-        net = MODELS[model]().to(memory_format=torch.channels_last)
+        net = create_model(model).to(memory_format=torch.channels_last)
         opt = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
         start = time.perf_counter()
         run = torch.compile(net) if compiled else net
@@ -207,7 +201,7 @@ LADDER: dict[
     USUAL: (usual, 5),
     'pictures in memory': (in_memory, 3),
     'channels last': (channels_last, 3),
-    'kept memory, fused Adam': (by(Recipe()), 3),
+    'kept memory, fused Adam': (by(replace(SHORT, bfloat16=False)), 3),
     'bfloat16': (by(SHORT), 3),
     COURSE: (command(RECIPES['course']), 5),
     'batches of 128': (by(LARGER), 3),

@@ -78,7 +78,7 @@ def handwriting(path: Path, seed: int = SEED) -> None:
     from mnist_course import robustness as r
     from mnist_course.data import load_mnist, split
     from mnist_course.evaluation import evaluate
-    from mnist_course.model import MODELS
+    from mnist_course.architectures import create_model
     from mnist_course.training import fit, save_model
 
     known, test = load_mnist()
@@ -86,7 +86,7 @@ def handwriting(path: Path, seed: int = SEED) -> None:
     others, found = r.with_doubt(train, r.N_OTHERS), all_page_digits()
     digits_and_others = torch.cat([others[0], found[0]]), torch.cat([others[1], found[1]])
     torch.manual_seed(seed)
-    model = MODELS[r.HANDWRITING.model](dropout=r.HANDWRITING.dropout)
+    model = create_model(r.HANDWRITING.model)
     history = fit(model, digits_and_others, valid, r.HANDWRITING, seed, bar=True)
     calmly = fit(model, digits_and_others, valid, r.CALM, seed + 1, bar=True)
     history += [{**row, 'epoch': row['epoch'] + r.HANDWRITING.epochs} for row in calmly]

@@ -22,7 +22,8 @@ def device_named(
 )->torch.device:
     """The device with that name, after it has computed something.
 
-    Raises ValueError, in a sentence, for a name that PyTorch does not know or a device that does not work here."""
+    Raises ValueError, in a sentence, for a name that PyTorch does not know or a device that does
+    not work here."""
     try:
         device = torch.device(name)
         (torch.zeros(1, device=device) + 1).cpu()
@@ -47,9 +48,10 @@ def works(
 # %% ../nbs/library/devices.ipynb #e2c89152
 def best_device(
 )->torch.device:
-    """The device named by MNIST_COURSE_DEVICE; else CUDA or Apple's MPS where they work; else the processor.
+    """The device to use: the one in MNIST_COURSE_DEVICE, else the fastest one that works.
 
-    Raises ValueError where the variable names a device that cannot be used."""
+    CUDA comes first, then Apple's MPS, then the processor. Raises ValueError where the variable
+    names a device that cannot be used."""
     if name := os.environ.get(VARIABLE):
         return device_named(name)
     if torch.cuda.is_available() and works('cuda'):

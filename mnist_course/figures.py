@@ -52,7 +52,7 @@ def figure_bundle(
     fig:Any, # a matplotlib Figure, or Axes, or an array of Axes
     alt:str, # what there is to see, in a sentence
     *,
-    dpi:int=144, # dots per inch; shown at two thirds of that size, so that it is sharp on good screens
+    dpi:int=144, # dots per inch; shown at two thirds of that size, to be sharp on good screens
 )->dict[str, str]: # MIME type -> content
     "Turn a figure into an image with alternative text, as Jupyter shows it, and close the figure."
     import matplotlib.pyplot as plt
@@ -149,7 +149,8 @@ def draw_image(
     from matplotlib.patches import Rectangle
     h, w = image.shape
     ax.imshow(image, cmap='Greys', extent=(x, x+w, y+h, y), interpolation='nearest')
-    ax.add_patch(Rectangle((x, y), w, h, fill=False, ec='red' if bad else '.8', lw=2 if bad else .5))
+    color, width = ('red', 2) if bad else ('.8', .5)
+    ax.add_patch(Rectangle((x, y), w, h, fill=False, ec=color, lw=width))
     if title:
         ax.text(x+w/2, y-h*.08, title, ha='center', va='bottom', fontsize=9,
                 color='red' if bad else 'black')
@@ -181,7 +182,9 @@ def show_maps(
     limit:float|None=None, # the value drawn in full color; None takes each map's own largest
     ax:'Axes|None'=None, # None makes a figure
 )->'Axes':
-    "Draw grids of signed numbers: white is 0, blue positive, orange negative; up to 5 by 5 with numbers."
+    """Draw grids of signed numbers: white is 0, blue is positive, orange is negative.
+
+    Grids of up to 5 by 5 carry their numbers."""
     import matplotlib.pyplot as plt
     from matplotlib.colors import LinearSegmentedColormap
     signed = LinearSegmentedColormap.from_list('signed', [ORANGE, 'white', BLUE])
@@ -196,7 +199,8 @@ def show_maps(
         corner = k % columns*1.15, k//columns*dy
         draw_map(ax, grid, corner, top, 'Greys' if k < ink else signed)
         if titles is not None:
-            ax.text(corner[0]+.5, corner[1]-.05, str(titles[k]), ha='center', va='bottom', fontsize=9)
+            x, y = corner
+            ax.text(x+.5, y-.05, str(titles[k]), ha='center', va='bottom', fontsize=9)
     ax.set(xlim=(-.05, columns*1.15-.1), ylim=(rows*dy-head-.1, -head-.05), aspect='equal')
     ax.axis('off')
     return ax

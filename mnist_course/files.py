@@ -30,7 +30,7 @@ def named_rightly(
     temporary:Path, # the name nobody knows
     path:Path, # the name that was asked for
 )->OSError:
-    "The same error, about the file that was asked for; unchanged where it is about some other file."
+    "The same error, about the file that was asked for; or unchanged, about another file."
     about = temporary if error.filename is None else Path(str(error.filename))
     if about.name != temporary.name and about not in path.parents:
         return error

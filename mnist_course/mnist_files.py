@@ -35,8 +35,9 @@ def no_mnist(
     why:object,
 )->ConnectionError:
     "What to do where MNIST is neither here nor to be had."
-    return ConnectionError(f'MNIST is not in this installation and could not be downloaded ({why}); '
-                           f'install mnist_course again, or put its four files into {folder}/MNIST/raw')
+    return ConnectionError(
+        f'MNIST is not in this installation and could not be downloaded ({why}); '
+        f'install mnist_course again, or put its four files into {folder}/MNIST/raw')
 
 def downloaded(
     name:str, # one of the four names in `MD5`
@@ -60,11 +61,12 @@ def downloaded(
 # %% ../nbs/library/mnist_files.ipynb #94bbea1c
 def mnist_file(
     name:str, # one of the four names in `MD5`
-    folder:Path|None=None, # a folder to look in first and to fill; None reads the package and writes nothing
+    folder:Path|None=None, # a folder to look in first and to fill; None writes nothing
 )->bytes: # the unpacked file
-    """One file of MNIST: from `folder`, else from the package, else downloaded; checked in each case.
+    """One file of MNIST: from `folder`, else from the package, else downloaded.
 
-    A damaged file in `folder` is replaced. Raises OSError, ConnectionError among them."""
+    It is checked in each case, and a damaged file in `folder` is replaced.
+    Raises OSError, ConnectionError among them."""
     path = folder/'MNIST'/'raw'/name if folder else None
     damaged = False
     if path and path.exists():
