@@ -105,8 +105,9 @@ def main() -> None:
     import torch
     from sklearn.metrics import roc_auc_score
 
-    from mnist_course.data import ASSETS, load_mnist, split
+    from mnist_course.data import load_mnist, split
     from mnist_course.evaluation import calibration_error, predict_probs
+    from mnist_course.files import ASSETS
     from mnist_course.inference import classify, look, shipped_model
     from mnist_course.robustness import doubt_below
     from mnist_course.training import load_model

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mnist_course.data import ASSETS
 from mnist_course.evaluation import predict_probs
+from mnist_course.files import ASSETS
 from mnist_course.images import open_image
 from mnist_course.training import load_model
 from mnist_course.your_digit import RUNGS

@@ -19,7 +19,7 @@ SEED = 42
 def course(path: Path) -> None:
     "What `mnist_train` leaves, without any option."
     from mnist_course.cli import mnist_train
-    from mnist_course.data import atomic_path
+    from mnist_course.files import atomic_path
 
     here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -76,9 +76,9 @@ def handwriting(path: Path, seed: int = SEED) -> None:
     import torch
 
     from mnist_course import robustness as r
+    from mnist_course.architectures import create_model
     from mnist_course.data import load_mnist, split
     from mnist_course.evaluation import evaluate
-    from mnist_course.architectures import create_model
     from mnist_course.training import fit, save_model
 
     known, test = load_mnist()
@@ -172,7 +172,7 @@ def main() -> None:
     )
     parser.add_argument('which', nargs='?', choices=list(FILES), help='all without')
     args = parser.parse_args()
-    from mnist_course.data import ASSETS
+    from mnist_course.files import ASSETS
 
     for which in [args.which] if args.which else FILES:
         name, train = FILES[which]

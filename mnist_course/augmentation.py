@@ -32,7 +32,7 @@ def affine(
 
 def warp(
     ink:Tensor, # (N,1,H,W), 0 where there is none, and outside
-    theta:Tensor, # (N,2,3), from `affine`
+    theta:Tensor, # (N,2,3), from `affine`; or (1,2,3) for all alike
     push:Tensor|None=None, # (N,2,k,k), moves these places once more, in units of half an image
 )->Tensor: # as many images
     "Look up each pixel of N new images in the old ones."
@@ -41,10 +41,11 @@ def warp(
     columns = torch.arange(.5, w)*2/w - 1
     y, x = torch.meshgrid(rows, columns, indexing='ij')
     places = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
-    grid = (theta.reshape(-1, 3) @ places).reshape(len(ink), 2, h, w)
+    grid = (theta.reshape(-1, 3) @ places).reshape(len(theta), 2, h, w)
     if push is not None:
         grid = grid + F.interpolate(push, (h, w), mode='bicubic', align_corners=True)
-    return F.grid_sample(ink, grid.permute(0, 2, 3, 1).to(ink.device), align_corners=False)
+    grid = grid.permute(0, 2, 3, 1).expand(ink.shape[0], -1, -1, -1)
+    return F.grid_sample(ink, grid.to(ink.device), align_corners=False)
 
 # %% ../nbs/library/augmentation.ipynb #3d07ca1c
 def seen_as(
@@ -53,8 +54,7 @@ def seen_as(
     size:float, # 1 keeps it
 )->Tensor: # as many images
     "The same images, all tilted and resized alike."
-    n = len(xb)
-    theta = affine(torch.full((n,), math.radians(tilt)), torch.full((n,), size))
+    theta = affine(torch.tensor([math.radians(tilt)]), torch.tensor([float(size)]))
     return warp(xb - PAPER, theta) + PAPER
 
 # %% ../nbs/library/augmentation.ipynb #f7852a65

@@ -90,14 +90,15 @@ def plan(
 )->tuple[Any, int, int]: # recipe, seed, number of training pictures
     "What to train: the recipe's values, then a checkpoint's, then what was typed. Raises ValueError for values that cannot be."
     from dataclasses import asdict
-    from mnist_course.recipes import RECIPES
-    from mnist_course.training import Recipe, load_plain
+    from mnist_course.recipe import RECIPES
+    from mnist_course.checkpoints import load_checkpoint
+    from mnist_course.training import Recipe
     if args.recipe not in (None, *RECIPES): raise ValueError(f'there is no recipe {args.recipe!r}; there are {", ".join(RECIPES)}')
     named = asdict(RECIPES[args.recipe or 'course']) | ({'epochs': 1} if args.quick else {})
     recipe, seed, n = named, 42, 2_000 if args.quick else 55_000
     if args.resume and checkpoint.exists():
-        saved = load_plain(checkpoint, 'checkpoint', 'recipe', 'seed', 'pictures')
-        recipe, seed, n = {**named, **saved['recipe'], **(named if args.recipe else {})}, saved['seed'], saved['pictures']
+        saved = load_checkpoint(checkpoint)
+        recipe, seed, n = {**named, **saved['recipe'], **(named if args.recipe else {})}, saved['seed'], saved['images']
     typed = {k: v for k in ('epochs', 'bs', 'lr') if (v := getattr(args, k)) is not None}
     try:
         return Recipe(**{**recipe, **typed}), seed if args.seed is None else args.seed, n
@@ -122,7 +123,7 @@ def save_figure(
 )->Path: # the path
     "Write a figure to a file, whole or not at all, and close it."
     import matplotlib.pyplot as plt
-    from mnist_course.data import atomic_path
+    from mnist_course.files import atomic_path
     fig = getattr(ax, 'flat', [ax])[0]
     fig = getattr(fig, 'figure', fig)
     with atomic_path(path) as p: fig.savefig(p, dpi=144, bbox_inches='tight', facecolor='white', format='png')
@@ -153,7 +154,8 @@ def train_files(
 )->tuple[Any, list[Path]]: # the evaluation on the test set, and the files written
     "Open the test set once, and write the three files that training leaves."
     from mnist_course.evaluation import evaluate
-    from mnist_course.training import plot_history, save_model
+    from mnist_course.history import plot_history
+    from mnist_course.training import save_model
     result = evaluate(model, test)
     return result, [
         save_figure(show_sample(result, test[0]), out/'predictions.png'),
@@ -173,10 +175,11 @@ def mnist_train(
     except ValueError as e: parser.error(sentence(e))
     import torch
     from mnist_course.data import load_mnist, split
-    from mnist_course.model import MODELS, count_parameters
-    from mnist_course.recipes import crew, fit_together
-    from mnist_course.training import print_row
-    rank, alone = crew()[0], crew()[1] == 1  # of the processes that torchrun started, number 0 speaks and writes
+    from mnist_course.architectures import create_model
+    from mnist_course.model import count_parameters
+    from mnist_course.distributed import fit_distributed, rank_and_world_size
+    from mnist_course.history import print_row
+    rank, alone = rank_and_world_size()[0], rank_and_world_size()[1] == 1  # of the processes that torchrun started, number 0 speaks and writes
     if args.resume and not alone: parser.error('--resume goes on with a run of a single process, without torchrun')
     said = sys.stderr if args.json else sys.stdout
     def say(text):
@@ -190,8 +193,8 @@ def mnist_train(
     say(f'{recipe.model}, recipe {recipe.name}: {recipe.epochs} epoch{"s"[:recipe.epochs > 1]} of {n:,} pictures, batch size {recipe.bs}, '
         f'learning rate {recipe.lr:g}, seed {seed}')
     torch.manual_seed(seed)
-    model = MODELS[recipe.model](dropout=recipe.dropout)
-    try: history = fit_together(model, (images[:n], labels[:n]), valid, recipe, seed, checkpoint=checkpoint if alone else None, resume=resume,
+    model = create_model(recipe.model or 'MnistCNN')
+    try: history = fit_distributed(model, (images[:n], labels[:n]), valid, recipe, seed, checkpoint=checkpoint if alone else None, resume=resume,
                                 report=None if rank else lambda rows: print_row(rows, file=said), bar=rank == 0 and sys.stderr.isatty())
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f'{checkpoint} holds the last whole epoch: --resume goes on with it' if alone else '') from None
@@ -215,7 +218,7 @@ def find_model(
     shipped:str='mnist_model.pth', # a file that ships with the package
 )->tuple[Any, str]: # the model, and which it is in words
     "The model that a command uses: the one named, else `mnist_model.pth` here, else one that ships with the package."
-    from mnist_course.data import ASSETS
+    from mnist_course.files import ASSETS
     from mnist_course.training import load_model
     if path is None and Path('mnist_model.pth').exists(): path = 'mnist_model.pth'
     model = load_model(path or ASSETS/shipped)
@@ -229,7 +232,7 @@ def figures(
     "The figures of a trained model, by the names of their files; those of its layers for `MnistCNN` only."
     from mnist_course.evaluation import evaluate, show_confusion, show_reliability
     from mnist_course.model import MnistCNN
-    from mnist_course.training import plot_history
+    from mnist_course.history import plot_history
     from mnist_course.visualization import show_embedding, show_feature_maps, show_filters, show_saliency
     images, labels = test
     result = evaluate(model, test)
@@ -300,9 +303,9 @@ def answer_line(
     row:dict[str, Any], # by `answer_row`
 )->str: # for people
     "The same as a line of the table."
-    from mnist_course.evaluation import sure_text
+    from mnist_course.figures import confidence_text
     verdict = '' if 'label' not in row else '  right' if row['label'] == row['digit'] else f'  wrong: {row["label"]}'
-    return f'{row["digit"]}  {sure_text(row["confidence"]):>4}  {row["path"]}{verdict}' + (f'  ({row["warning"]})' if row['warning'] else '')
+    return f'{row["digit"]}  {confidence_text(row["confidence"]):>4}  {row["path"]}{verdict}' + (f'  ({row["warning"]})' if row['warning'] else '')
 
 def show_mistakes(
     wrong:list, # (row by `answer_row`, `Prediction`) of each mistake, at least one
@@ -365,7 +368,7 @@ def mnist_export(
     p.add_argument('--out', default='mnist_model.onnx', metavar='FILE', help='the file to write (default: mnist_model.onnx)')
     args = p.parse_args(argv)
     model, which = find_model(args.model)
-    from mnist_course.recipes import export_onnx
+    from mnist_course.export import export_onnx
     print(f'model: {which}')
     print(export_onnx(model, args.out))
 
@@ -376,7 +379,7 @@ def copy_course(
     folder:str|os.PathLike, # made if it is missing
 )->tuple[list[Path], int]: # the files written; how many were there already
     "Put the notebooks, and what they read, into a folder. Files that are there are kept."
-    from mnist_course.data import ASSETS, atomic_path
+    from mnist_course.files import ASSETS, atomic_path
     package, folder, written, kept = ASSETS.parent, Path(folder), [], 0
     home = package if (package/'nbs').is_dir() else package.parent  # installed, or a checkout
     for part, files in PARTS.items():

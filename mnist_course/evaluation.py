@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .data import Batches, Data, show_images
+from .data import Batches, Data
+from .figures import show_images
 
 # %% ../nbs/04_evaluation.ipynb #2bd01aa1
 @torch.inference_mode()

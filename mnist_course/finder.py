@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import ASSETS
-from .training import load_plain
+from .files import ASSETS
+from .checkpoints import load_plain
 
 # %% ../nbs/07_finder.ipynb #dec60cc5
 def conv(

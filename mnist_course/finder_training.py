@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from .finder import Finder, finder_loss, iou
 from .layouts import Writer
-from .model import best_device
+from .devices import best_device
 from .pages import HARD, MORE_HARD, make_page, targets
-from .training import has_bfloat16, load_plain, process_as_before, save_atomically
+from .checkpoints import load_plain, save_atomically
+from .fitting import has_bfloat16, process_as_before
 
 # %% ../nbs/library/finder_training.ipynb #94847014
 WIDE = [(128, 288), (144, 256), (192, 256), (80, 400)] # (H,W), pixels

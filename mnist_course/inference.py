@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .evaluation import predict_probs, sure_text
+from .evaluation import predict_probs
+from .figures import confidence_text
 from .finder import _kept_finder, shipped_finder
 from .images import Box, Region, open_image
 from .locate import FoundDigit, Look, cut_out, locate
@@ -163,7 +164,7 @@ class Prediction:
 
     def __repr__(self)->str:
         warning = f' ({self.warning})' if self.warning else ''
-        return f'{self.digit}, {sure_text(self.confidence)} confident{warning}'
+        return f'{self.digit}, {confidence_text(self.confidence)} confident{warning}'
 
     def __eq__(self, other:object)->bool:
         if not isinstance(other, Prediction):

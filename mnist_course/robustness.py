@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .data import Batches, Data, normalize
 from .evaluation import predict_probs
-from .model import Ensemble
+from .architectures import Ensemble
 from .not_digits import not_digits
 from .training import Recipe
 
@@ -224,7 +224,7 @@ def doubt_below(
     return float(predict_probs(model, valid[0]).max(1).values.double().quantile(share))
 
 # %% ../nbs/12_robustness.ipynb #020652bd
-HANDWRITING = Recipe('handwriting', 'wide', epochs=14, bs=128, lr=5e-3, dropout=.3, schedule='one-cycle',
+HANDWRITING = Recipe('handwriting', 'wide', epochs=14, bs=128, lr=5e-3, bfloat16=False,
                      tilt=10, shift=1.5, scale=.1, shear=10, stroke=.6, bend=.6)
 CALM = replace(HANDWRITING, epochs=4, lr=1e-3, tilt=8, shift=1, scale=.07, shear=6, stroke=.3, bend=.3)
 N_OTHERS = 15_000  # pictures of no digit beside the 55,000 digits

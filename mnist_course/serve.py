@@ -30,13 +30,15 @@ from torch import Tensor, nn
 
 from . import __version__
 from .cli import command, find_model, model_parser
-from .data import ASSETS, atomic_path, normalize
+from .data import normalize
+from .files import ASSETS, atomic_path
 from .finder import shipped_finder
 from .images import open_image
 from .locate import CROWDED, TooManyDigits
 from .model import count_parameters
 from .inference import REMARKS, Prediction, classify, look, read_number, shipped_model
-from .recipes import FromPixels, need, write_onnx
+from .export import FromPixels, write_onnx
+from .extras import require
 from .widgets import drawing, png_url
 
 # %% ../nbs/14_serve.ipynb #990cfd71
@@ -190,7 +192,7 @@ def create_app(
     model:nn.Module|None=None, # a trained network; None takes the one that ships with the package
 ): # a Flask application
     "The API, and the page to draw on. Raises ValueError without Flask."
-    need('serve', 'flask')
+    require('serve', 'flask')
     from flask import Flask, jsonify, request
     from werkzeug.exceptions import HTTPException
     network, (page, policy) = shipped_model() if model is None else model, draw_page()
@@ -244,7 +246,7 @@ def make_server(
     port:int=8000, # 0 takes a free one
 ): # a waitress server, listening; `run` answers until it is stopped
     "A server for an application. Raises ValueError without waitress, or where it cannot listen."
-    need('serve', 'waitress')
+    require('serve', 'waitress')
     from waitress import create_server
     logging.getLogger('waitress.queue').setLevel(logging.ERROR)  # that requests wait their turn is no news
     settings: dict[str, Any] = dict(threads=48, connection_limit=500, channel_timeout=20,

@@ -9,7 +9,7 @@ __all__ = ['SUFFIXES', 'draw_prediction', 'pictures_in', 'label_of']
 import os
 from pathlib import Path
 
-from .evaluation import sure_text
+from .figures import confidence_text
 from .images import SourceImage
 
 # %% ../nbs/library/showing.ipynb #932a3d79
@@ -32,7 +32,7 @@ def draw_prediction(
     axes[2].barh(range(10), [100*v for v in p.probs], color=colors)
     axes[2].set(yticks=range(10), xlim=(0, 100), xlabel='probability (%)')
     axes[2].invert_yaxis()
-    said = f'{p.digit}, {sure_text(p.confidence)} confident'
+    said = f'{p.digit}, {confidence_text(p.confidence)} confident'
     titles = 'what you gave', 'what the network sees', said
     for ax, title in zip(axes, titles):
         ax.set_title(title, fontsize=10)

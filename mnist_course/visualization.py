@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import MEAN, STD, normalize, show_images
+from .data import MEAN, STD, normalize
+from .figures import show_images
 from .evaluation import predict_probs
-from .model import MnistCNN, mosaic, show_maps
+from .figures import show_maps
+from .journey import mosaic
+from .model import MnistCNN
 
 # %% ../nbs/05_visualization.ipynb #4a71a74d
 def show_filters(

@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from .data import ASSETS, figure_bundle
-from .evaluation import sure_text
+from .figures import figure_bundle
+from .files import ASSETS
+from .figures import confidence_text
 from .inference import Prediction, predict, show_prediction
 
 # %% ../nbs/09_widgets.ipynb #756a5bba
@@ -44,7 +45,7 @@ def answer_html(
     warning = f'<p role="status" style="max-width:280px"><b>{escape(p.warning)}</b></p>' if p.warning else ''
     return (f'<div style="display:flex;gap:16px;align-items:center"><div style="font-size:64px;font-weight:bold;min-width:1em" class="digit-answer">'
             f'{p.digit}</div>{as_image(p.image)}<div aria-label="ten bars, one for each digit">{bars}</div></div>'
-            f'<p>{escape(sure_text(p.confidence))} sure</p>{warning}')
+            f'<p>{escape(confidence_text(p.confidence))} sure</p>{warning}')
 
 def sorry_html(
     what:object, # an exception, or words
@@ -65,7 +66,7 @@ def read_upload(
         if content is None: raise ValueError(f'it has more than {LIMIT/1e6:.0f} MB: make it smaller first')
         p = predict(content, model)
         axes = show_prediction(content, model)
-        alt = f'{name}: read as {p.digit}, {sure_text(p.confidence)} sure' + (f'; {p.warning}' if p.warning else '')
+        alt = f'{name}: read as {p.digit}, {confidence_text(p.confidence)} sure' + (f'; {p.warning}' if p.warning else '')
         return f'<p><b>{escape(name)}</b>: it reads <b class="digit-answer">{p.digit}</b></p>' + figure_bundle(axes, alt)['text/html']
     except (OSError, ValueError) as e: return f'<p><b>{escape(name)}</b></p>' + sorry_html(e)
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from checks import command
 from conftest import HEARS_CTRL_C, call, in_python
-from mnist_course.training import load_model, load_plain
+from mnist_course.checkpoints import load_plain
+from mnist_course.training import load_model
 
 FILES = ['mnist_model.pth', 'predictions.png', 'training_history.png']
 KEYS = [
@@ -299,8 +300,9 @@ def test_ctrl_c_leaves_nothing_half_written_and_can_be_resumed(start, tmp_path):
 
 
 def test_resuming_with_other_options_is_refused_and_keeps_the_checkpoint(mnist, tmp_path):
+    from mnist_course.checkpoints import Run, save_checkpoint
     from mnist_course.model import MnistCNN
-    from mnist_course.training import Recipe, save_checkpoint
+    from mnist_course.training import Recipe
 
     model = MnistCNN()
     save_checkpoint(
@@ -309,9 +311,7 @@ def test_resuming_with_other_options_is_refused_and_keeps_the_checkpoint(mnist, 
         torch.optim.Adam(model.parameters()),
         None,
         [],
-        Recipe(),
-        42,
-        2_000,
+        Run(Recipe(), 42, 2_000),
     )
     old = (tmp_path / 'mnist_checkpoint.pth').read_bytes()
     done = train('--quick', '--resume', '--bs', 32, '--out', tmp_path, cwd=mnist)
@@ -319,7 +319,7 @@ def test_resuming_with_other_options_is_refused_and_keeps_the_checkpoint(mnist, 
     assert (tmp_path / 'mnist_checkpoint.pth').read_bytes() == old
 
 
-PARTS = ['recipe', 'seed', 'pictures', 'history', 'state', 'opt', 'schedule', 'random']
+PARTS = ['recipe', 'seed', 'images', 'history', 'state', 'opt', 'schedule', 'random']
 
 
 @pytest.mark.parametrize(
@@ -329,14 +329,20 @@ PARTS = ['recipe', 'seed', 'pictures', 'history', 'state', 'opt', 'schedule', 'r
 def test_a_checkpoint_that_lacks_a_part_is_one_sentence(
     part, value, mnist, tmp_path, monkeypatch, capsys
 ):
+    from mnist_course.checkpoints import Run, save_checkpoint
     from mnist_course.cli import mnist_train
     from mnist_course.model import MnistCNN
-    from mnist_course.training import Recipe, save_checkpoint
+    from mnist_course.training import Recipe
 
     file = tmp_path / 'mnist_checkpoint.pth'
     model = MnistCNN()
     save_checkpoint(
-        file, model, torch.optim.Adam(model.parameters()), None, [], Recipe(epochs=1), 42, 2_000
+        file,
+        model,
+        torch.optim.Adam(model.parameters()),
+        None,
+        [],
+        Run(Recipe(epochs=1), 42, 2_000),
     )
     content = torch.load(file, weights_only=True)
     del content[part]
@@ -410,7 +416,7 @@ def test_visualize_writes_figures_of_the_model_it_names(four_epochs, mnist, tmp_
 
 
 def test_visualize_draws_of_another_network_what_it_has(mnist, tmp_path):
-    from mnist_course.model import lean_model
+    from mnist_course.architectures import lean_model
     from mnist_course.training import Recipe, save_model
 
     save_model(lean_model(), tmp_path / 'lean.pth', Recipe(model='lean'))

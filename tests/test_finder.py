@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from kinds import writer
+from mnist_course.checkpoints import load_plain
 from mnist_course.finder import Finder, find_cores, finder_loss, finder_maps, iou, shipped_finder
 from mnist_course.finder_training import (
     PageBatches,
@@ -13,7 +14,6 @@ from mnist_course.finder_training import (
     save_finder,
     train_finder,
 )
-from mnist_course.training import load_plain
 
 
 @pytest.mark.parametrize('size', [(64, 64), (97, 131), (40, 400)])

@@ -12,10 +12,16 @@ import torch
 
 from checks import command
 from conftest import ROOT, call
-from mnist_course.data import ASSETS, load_mnist, normalize
-from mnist_course.model import MODELS, count_parameters
-from mnist_course.recipes import RECIPES, FromPixels, export_onnx, fit_together, operations
-from mnist_course.training import Recipe, load_model, load_plain
+from mnist_course.architectures import create_model
+from mnist_course.checkpoints import load_plain
+from mnist_course.data import load_mnist, normalize
+from mnist_course.distributed import fit_distributed
+from mnist_course.export import FromPixels, export_onnx
+from mnist_course.files import ASSETS
+from mnist_course.model import count_parameters
+from mnist_course.recipe import RECIPES
+from mnist_course.recipes import operations
+from mnist_course.training import Recipe, load_model
 
 PICTURES = load_mnist()[1][0][:300]
 
@@ -46,7 +52,7 @@ def test_each_recipe_trains_by_its_name_and_its_network_is_read_again(name, mnis
     assert (
         model.header['seed'] == 7
         and model.header['recipe']['name'] == name
-        and model.header['model'] == recipe.model
+        and model.header['model'] == (recipe.model or 'MnistCNN')
     )
     assert said['parameters'] == count_parameters(model) and said['test_accuracy'] > 0.2
     right = (model(normalize(PICTURES)).argmax(1) == load_mnist()[1][1][:300]).float().mean()
@@ -67,29 +73,27 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(name, mnist, tmp_path)
 def test_the_recipes_keep_what_the_course_promises():
     assert list(RECIPES) == ['course', 'fast', 'best', 'tiny']
     course = RECIPES['course']
-    assert (course.model, course.epochs, course.bs, course.lr) == ('MnistCNN', 5, 64, 1e-3)
-    assert count_parameters(MODELS[RECIPES['tiny'].model]()) < 10_000
+    assert (course.model, course.epochs, course.bs, course.lr) == (None, 5, 64, 1e-3)
+    assert count_parameters(create_model(RECIPES['tiny'].model)) < 10_000
 
 
 def test_a_run_of_another_recipe_is_not_resumed(mnist, tmp_path):
-    from mnist_course.training import save_checkpoint
+    from mnist_course.checkpoints import Run, save_checkpoint
 
-    model = MODELS['MnistCNN']()
+    model = create_model('MnistCNN')
     save_checkpoint(
         tmp_path / 'mnist_checkpoint.pth',
         model,
         torch.optim.Adam(model.parameters()),
         None,
         [],
-        Recipe(),
-        42,
-        2_000,
+        Run(Recipe(), 42, 2_000),
     )
     old = (tmp_path / 'mnist_checkpoint.pth').read_bytes()
     done = call(
         'mnist_train', '--quick', '--resume', '--recipe', 'fast', '--out', tmp_path, cwd=mnist
     )
-    assert done.returncode == 1 and 'another run' in done.stderr and 'MnistCNN' in done.stderr
+    assert done.returncode == 1 and 'another run' in done.stderr and 'epochs 5' in done.stderr
     assert (tmp_path / 'mnist_checkpoint.pth').read_bytes() == old
 
 
@@ -137,7 +141,9 @@ def test_processes_that_cannot_share_a_batch_say_so(monkeypatch):
     monkeypatch.setenv('RANK', '0')
     monkeypatch.setenv('WORLD_SIZE', '3')
     with pytest.raises(ValueError, match='multiple of 3'):
-        fit_together(MODELS['lean'](), (PICTURES, PICTURES), (PICTURES, PICTURES), Recipe(bs=64))
+        fit_distributed(
+            create_model('lean'), (PICTURES, PICTURES), (PICTURES, PICTURES), Recipe(bs=64)
+        )
 
 
 class Notes(torch.nn.Module):
@@ -168,7 +174,7 @@ def test_processes_draw_other_random_numbers_and_leave_no_image_out(monkeypatch)
     for rank in '01':
         monkeypatch.setenv('RANK', rank)
         processes.append(Notes())
-        fit_together(processes[-1], data, data, Recipe(epochs=1, bs=8), report=None)
+        fit_distributed(processes[-1], data, data, Recipe(epochs=1, bs=8), report=None)
     one, two = processes
     assert one.drawn[0] != two.drawn[0]
     assert len(one.images) == len(two.images)  # as many steps: one never waits for the other
@@ -176,7 +182,7 @@ def test_processes_draw_other_random_numbers_and_leave_no_image_out(monkeypatch)
 
 
 def test_operations_are_counted_as_by_hand():
-    work = operations(MODELS['MnistCNN']())
+    work = operations(create_model('MnistCNN'))
     assert list(work.values()) == [28 * 28 * 32 * 9, 14 * 14 * 64 * 32 * 9, 3136 * 128, 128 * 10]
 
 
@@ -203,7 +209,7 @@ def test_an_exported_network_gives_the_same_answers(name, tmp_path):
 
 
 def test_an_exported_ensemble_takes_batches_of_any_size(tmp_path):
-    model = MODELS['ensemble']().eval()
+    model = create_model('ensemble').eval()
     session = onnxruntime.InferenceSession(export_onnx(model, tmp_path / 'ensemble.onnx'))
     with torch.inference_mode():
         ours = FromPixels(model)(PICTURES[:40]).numpy()
@@ -215,11 +221,9 @@ def test_an_exported_ensemble_takes_batches_of_any_size(tmp_path):
 
 
 def test_export_without_onnx_is_a_sentence(monkeypatch, tmp_path):
-    from mnist_course import recipes
-
-    monkeypatch.setattr(recipes, 'find_spec', lambda name: None)
+    monkeypatch.setattr('mnist_course.extras.find_spec', lambda name: None)
     with pytest.raises(ValueError, match=r'mnist_course\[export\]'):
-        recipes.export_onnx(MODELS['lean'](), tmp_path / 'digits.onnx')
+        export_onnx(create_model('lean'), tmp_path / 'digits.onnx')
 
 
 def test_every_rung_of_the_benchmark_runs():

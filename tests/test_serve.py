@@ -23,9 +23,10 @@ from PIL import Image
 from checks import command
 from conftest import HEARS_CTRL_C, ROOT, call, in_python
 from mnist_course import serve as serve_module
+from mnist_course.architectures import MODELS, create_model
 from mnist_course.inference import predict
 from mnist_course.locate import CROWDED, TooManyDigits
-from mnist_course.model import MODELS, MnistCNN, count_parameters
+from mnist_course.model import MnistCNN, count_parameters
 from mnist_course.serve import LARGEST_BODY, create_app, first_maps, make_server
 
 PHOTO = (ROOT / 'test_images' / 'chalk_2.jpg').read_bytes()
@@ -127,7 +128,7 @@ def test_a_network_of_ones_own_is_asked_instead():
 
 @pytest.mark.parametrize('name', MODELS)
 def test_every_network_has_the_maps_of_its_first_convolution_or_none(name):
-    model = MODELS[name]()
+    model = create_model(name)
     convolution = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
     reply = (
         create_app(model).test_client().post('/api/predict', data=PHOTO, query_string={'maps': '1'})
@@ -152,7 +153,7 @@ def test_the_maps_are_computed_where_the_network_is(monkeypatch):
         'to',
         lambda self, where, to=torch.Tensor.to: (moved.append(where), to(self, where))[1],
     )
-    model = MODELS['MnistCNN']()
+    model = create_model('MnistCNN')
     assert first_maps(model, torch.ones(28, 28, dtype=torch.uint8))['count'] == 32
     assert moved == [torch.device('cpu')]
 
