@@ -112,7 +112,7 @@ def write(name: str, result: dict) -> None:
 def draw(rungs: dict[str, dict]) -> None:
     "The ladder as a picture for README."
     os.environ.setdefault('MPLBACKEND', 'Agg')
-    from mnist_course.cli import save_figure
+    from mnist_course.figures import save_figure
     from mnist_course.recipes import show_ladder
 
     save_figure(show_ladder(rungs), HERE / 'ladder.png')

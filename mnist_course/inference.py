@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REMARKS', 'TILTS', 'Seen', 'look', 'preprocess', 'Prediction', 'shipped_model', 'tilted', 'classify', 'predict',
-           'show_prediction', 'read_number', 'label_of', 'pictures_in']
+           'show_prediction', 'read_number', 'label_of', 'images_in']
 
 # %% ../nbs/08_inference.ipynb #c7f1a572
 import copy
@@ -24,10 +24,10 @@ from .images import Box, Region, open_image
 from .locate import FoundDigit, Look, cut_out, locate
 from .mnist_form import SIDE, bounding_box, is_mnist, mnist_form
 from .reading_order import beside_a_sign, in_rows, nearest, orientation, turned
-from .showing import draw_prediction, label_of, pictures_in
+from .showing import draw_prediction, label_of, images_in
 from .training import load_model
 
-_all_ = ['label_of', 'pictures_in']
+_all_ = ['label_of', 'images_in']
 
 # %% ../nbs/08_inference.ipynb #71455a49
 class Seen(NamedTuple):

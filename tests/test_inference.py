@@ -20,9 +20,9 @@ from mnist_course.finder import shipped_finder
 from mnist_course.inference import (
     REMARKS,
     Prediction,
+    images_in,
     label_of,
     look,
-    pictures_in,
     predict,
     preprocess,
     read_number,
@@ -61,7 +61,7 @@ def six() -> np.ndarray:
 
 
 def test_all_the_images_that_come_with_the_course_are_read():
-    files = [f for f in pictures_in(IMAGES) if label_of(f) is not None]
+    files = [f for f in images_in(IMAGES) if label_of(f) is not None]
     wrong = [f.name for f in files if predict(f).digit != label_of(f)]
     assert len(files) >= 50 and len(wrong) <= 1, wrong
 
@@ -693,9 +693,9 @@ def test_a_folder_gives_its_images_and_no_hidden_files(tmp_path):
     for name in ('b_7.JPG', '._b_7.jpg', 'a.jfif', 'c_1.jpe', 'notes.txt'):
         (tmp_path / name).write_bytes(SEVEN.read_bytes())
     (tmp_path / 'more').mkdir()
-    assert [p.name for p in pictures_in(tmp_path)] == ['a.jfif', 'b_7.JPG', 'c_1.jpe']
+    assert [p.name for p in images_in(tmp_path)] == ['a.jfif', 'b_7.JPG', 'c_1.jpe']
     with pytest.raises(FileNotFoundError, match='no image in'):
-        pictures_in(tmp_path / 'more')
+        images_in(tmp_path / 'more')
     assert [label_of(name) for name in ('b_7.JPG', 'a.jfif', 'c_12.png', 'x_y_0.png')] == [
         7,
         None,

@@ -21,10 +21,12 @@ from mnist_course import serve
 from mnist_course.data import load_mnist
 from mnist_course.finder import finder_maps, shipped_finder
 from mnist_course.images import open_image
-from mnist_course.inference import pictures_in, predict, read_number
+from mnist_course.inference import images_in, predict, read_number
 from mnist_course.layouts import Writer
 from mnist_course.pages import make_page
-from mnist_course.serve import create_app, make_server, write_page
+from mnist_course.serve import create_app
+from mnist_course.web_page import write_page
+from mnist_course.web_server import make_server
 from mnist_course.widgets import drawing
 
 sys.path.insert(0, str(ROOT / 'website'))
@@ -409,7 +411,7 @@ def test_without_a_server_every_test_image_is_read_as_the_library_reads_it(page,
     page.goto(static)
     until(page, '!!window.reading')
     compared = Comparison(page)
-    for path in pictures_in(ROOT / 'test_images'):
+    for path in images_in(ROOT / 'test_images'):
         compared.add(path.name, png(open_image(path).rgb))
     compared.check()
 
@@ -422,7 +424,7 @@ def test_without_a_server_every_test_image_is_opened_as_the_library_opens_it(pag
     page.goto(static)
     until(page, '!!window.reading')
     compared = Comparison(page)
-    for path in pictures_in(ROOT / 'test_images'):
+    for path in images_in(ROOT / 'test_images'):
         compared.add(path.name, path.read_bytes())
     others = [
         (name, *both)

@@ -20,14 +20,18 @@ import pytest
 import torch
 from PIL import Image
 
+import mnist_course
 from checks import command
 from conftest import HEARS_CTRL_C, ROOT, call, in_python
-from mnist_course import serve as serve_module
+from mnist_course import web_api
 from mnist_course.architectures import MODELS, create_model
 from mnist_course.inference import predict
 from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MnistCNN, count_parameters
-from mnist_course.serve import LARGEST_BODY, create_app, first_maps, make_server
+from mnist_course.serve import create_app
+from mnist_course.web_api import LARGEST_BODY, first_maps
+from mnist_course.web_page import FILES
+from mnist_course.web_server import make_server
 
 PHOTO = (ROOT / 'test_images' / 'chalk_2.jpg').read_bytes()
 
@@ -121,7 +125,7 @@ def test_a_network_of_ones_own_is_asked_instead():
         'status': 'ok',
         'model': 'MnistCNN',
         'parameters': count_parameters(model),
-        'version': '0.1.0',
+        'version': mnist_course.__version__,
     }
     assert c.post('/api/predict', data=PHOTO).json['confidence'] < 0.5
 
@@ -170,7 +174,7 @@ class Broken(torch.nn.Module):
 
 
 @pytest.mark.parametrize('path', ['/api/predict', '/api/read'])
-def test_a_fault_of_the_network_is_ours_and_not_the_senders(path):
+def test_a_fault_of_the_network_is_ours_and_not_the_clients(path):
     app = create_app(Broken())
     app.logger.disabled = True
     reply = app.test_client().post(path, data=PHOTO)
@@ -184,7 +188,7 @@ def test_who_sends_too_many_digits_is_told_so(client, monkeypatch, path, work):
     def crowded(*what):
         raise TooManyDigits(CROWDED)
 
-    monkeypatch.setattr(serve_module, work, crowded)
+    monkeypatch.setattr(web_api, work, crowded)
     reply = client.post(path, data=PHOTO)
     assert reply.status_code == 400 and reply.json == {'error': CROWDED}
 
@@ -256,21 +260,21 @@ def test_no_file_and_no_other_model_can_be_named(client, method, path, status):
     assert reply.status_code == status and reply.json['error']
 
 
-def test_the_page_is_one_piece_and_may_do_little(client):
+def test_the_page_loads_its_own_files_and_may_do_little(client):
     reply = client.get('/')
     policy = reply.headers['Content-Security-Policy']
-    assert (
-        policy.startswith("default-src 'none'")
-        and 'unsafe' not in policy
-        and '*' not in policy
-        and "frame-ancestors 'none'" in policy
-    )
-    assert len(reply.data) < 300_000
-    assert (
-        not re.search(r'(?:src|href)="(?!data:)', reply.text)
-        and 'http://' not in reply.text
-        and 'https://' not in reply.text
-    )
+    assert policy.startswith("default-src 'none'") and "frame-ancestors 'none'" in policy
+    assert 'unsafe' not in policy and '*' not in policy
+    asked = set(re.findall(r'(?:src|href)="(?!data:)([^"]*)"', reply.text))
+    for name in FILES:
+        file = client.get(f'/{name}')
+        kind = 'text/css' if name.endswith('.css') else 'text/javascript'
+        assert file.status_code == 200 and file.mimetype == kind
+        asked |= set(re.findall(r"^import .* from '\./(.*)';$", file.text, re.M))
+    assert asked == set(FILES)  # nothing is missing, and nothing is left over
+    assert 'http://' not in reply.text and 'https://' not in reply.text
+    for name in ('mnist_model.pth', 'draw.html', '../files.py'):
+        assert client.get(f'/{name}').status_code == 404
     assert client.get('/api/health').headers['X-Content-Type-Options'] == 'nosniff'
 
 
@@ -384,11 +388,9 @@ def test_the_largest_body_that_is_allowed_is_read(server):
 
 
 def test_health_is_answered_while_pictures_wait(server, monkeypatch):
-    from mnist_course import serve as module
-
     go = threading.Event()
     monkeypatch.setattr(
-        module, 'look', lambda picture, look=module.look: (go.wait(30), look(picture))[1]
+        web_api, 'look', lambda picture, look=web_api.look: (go.wait(30), look(picture))[1]
     )
     slow = make_server(create_app(), port=0)
     threading.Thread(target=slow.run, daemon=True).start()
@@ -400,11 +402,11 @@ def test_health_is_answered_while_pictures_wait(server, monkeypatch):
             ]
             wait(asked, 30, FIRST_EXCEPTION)
             assert answer(('127.0.0.1', slow.effective_port), '/api/health')['status'] == 'ok'
-            refused = [a.exception(30) for a in as_many_done(asked, 60 - module.PLACES)]
+            refused = [a.exception(30) for a in as_many_done(asked, 60 - web_api.PLACES)]
             assert {e.code for e in refused} == {503}
             go.set()
             read = [a.result()['digit'] for a in asked if not a.exception()]
-            assert read == [2] * module.PLACES
+            assert read == [2] * web_api.PLACES
         assert (
             answer(('127.0.0.1', slow.effective_port), data=SMALL)['digit'] == 2
         )  # there are places again
@@ -421,11 +423,9 @@ def as_many_done(asked: list, n: int) -> list:
 
 
 def test_who_waits_too_long_is_told_so(monkeypatch):
-    from mnist_course import serve as module
-
-    monkeypatch.setattr(module, 'PATIENCE', 0.1)
+    monkeypatch.setattr(web_api, 'PATIENCE', 0.1)
     monkeypatch.setattr(
-        module, 'look', lambda picture, look=module.look: (time.sleep(0.5), look(picture))[1]
+        web_api, 'look', lambda picture, look=web_api.look: (time.sleep(0.5), look(picture))[1]
     )
     reply = create_app().test_client().post('/api/predict', data=SMALL)
     assert reply.status_code == 503 and 'try again' in reply.json['error']
@@ -500,9 +500,9 @@ def test_a_client_that_hangs_up_harms_nobody(server):
 
 
 def test_many_at_a_time_all_get_their_own_answer(idle_server):
-    from mnist_course.inference import label_of, pictures_in
+    from mnist_course.inference import images_in, label_of
 
-    files = [f for f in pictures_in(ROOT / 'test_images') if f.stat().st_size < 60_000]
+    files = [f for f in images_in(ROOT / 'test_images') if f.stat().st_size < 60_000]
     with ThreadPoolExecutor(32) as crowd:
         digits = list(
             crowd.map(lambda f: answer(idle_server, data=f.read_bytes())['digit'], files * 3)

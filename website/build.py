@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT / 'benchmarks')]
 
-from api import index_page, listed, module_page, safe  # noqa: E402
+from api import index_page, module_page, safe  # noqa: E402
 from notebooks import PARTS, fill, notebooks  # noqa: E402
 from npm import fetch  # noqa: E402
 from pages import page  # noqa: E402
@@ -112,11 +112,7 @@ def write_api(out: Path, pages: list[dict]) -> None:
 
 def write_draw(folder: Path) -> bool:
     "The page where digits are drawn, with both networks and what runs them in a browser; False where the library has no such page."
-    if not (PACKAGE / 'serve.py').exists() or 'write_page' not in listed(
-        (PACKAGE / 'serve.py').read_text(encoding='utf-8')
-    ):
-        return False
-    from mnist_course.serve import write_page
+    from mnist_course.web_page import write_page
 
     write_page(folder)
     for name in RUNTIME:

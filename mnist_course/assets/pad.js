@@ -153,7 +153,8 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
 export default {  // what anywidget asks for
   render({model, el}) {
     const pad = createPad(el, {label: model.get('label'), onChange: png => { model.set('png', png); model.save_changes(); }});
-    model.on('change:png', () => { if (!model.get('png') && pad.strokes().length) pad.clear(); });  // emptied in Python
-    return () => pad.root.remove();
+    const emptied = () => { if (!model.get('png') && pad.strokes().length) pad.clear(); };  // in Python
+    model.on('change:png', emptied);
+    return () => { model.off('change:png', emptied); pad.root.remove(); };
   },
 };
