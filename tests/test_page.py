@@ -19,6 +19,7 @@ from conftest import ROOT
 from drawings import strokes
 from mnist_course import serve
 from mnist_course.data import load_mnist
+from mnist_course.figures import data_url_bytes
 from mnist_course.finder import finder_maps, shipped_finder
 from mnist_course.images import open_image
 from mnist_course.inference import images_in, predict, read_number
@@ -27,7 +28,6 @@ from mnist_course.pages import make_page
 from mnist_course.serve import create_app
 from mnist_course.web_page import write_page
 from mnist_course.web_server import make_server
-from mnist_course.widgets import drawing
 
 sys.path.insert(0, str(ROOT / 'website'))
 from npm import fetch
@@ -454,7 +454,7 @@ def test_without_a_server_drawings_and_rows_are_read_as_the_library_reads_them(p
     writer = Writer(images[-2_000:].numpy(), labels[-2_000:].numpy())
     compared, right = Comparison(page), 0
     for k in range(40):
-        raw = drawing(page.evaluate(PAINT, strokes(k % 10, rng)))
+        raw = data_url_bytes(page.evaluate(PAINT, strokes(k % 10, rng)))
         compared.add(f'drawing {k}', raw)
         right += predict(raw).digit == k % 10
     for k in range(20):
