@@ -42,7 +42,8 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
         'where the time goes: the same accuracy in a fraction of it, and better ones'),
     '12_robustness': (
         'robustness',
-        'noise, tilt, an attack, letters and shoes: where it fails, when not to answer, what "90 % sure" is worth'),
+        'noise, tilt, an attack, letters and shoes: where it fails, when not to answer, '
+        'what "90 % sure" is worth'),
     '13_cli': ('commands', 'from functions to `mnist_train`, `mnist_test` and their like'),
     '14_serve': ('serve', 'an API that answers strangers, and a page where anyone can draw'),
 }
