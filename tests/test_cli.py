@@ -107,7 +107,7 @@ def test_without_json_it_says_how_well_it_went_and_what_to_type_next(tmp_path):
     assert done.returncode == 0, done.stderr
     assert all(
         word in done.stdout
-        for word in ('test pictures', '%', 'seconds', 'mnist_model.pth', 'mnist_visualize')
+        for word in ('test images', '%', 'seconds', 'mnist_model.pth', 'mnist_visualize')
     )
     assert names(tmp_path) == ['data', *FILES]
     assert len(list((tmp_path / 'data' / 'MNIST' / 'raw').iterdir())) == 4

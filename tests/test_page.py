@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from conftest import ROOT
 from drawings import strokes
-from mnist_course import serve
+from mnist_course import web_api
 from mnist_course.data import load_mnist
 from mnist_course.figures import data_url_bytes
 from mnist_course.finder import finder_maps, shipped_finder
@@ -26,7 +26,7 @@ from mnist_course.inference import images_in, predict, read_number
 from mnist_course.layouts import Writer
 from mnist_course.pages import make_page
 from mnist_course.serve import create_app
-from mnist_course.web_page import write_page
+from mnist_course.web_page import FILES, write_page
 from mnist_course.web_server import make_server
 
 sys.path.insert(0, str(ROOT / 'website'))
@@ -159,7 +159,7 @@ def reads(page, digit: str) -> None:
 def test_a_3_then_a_7_are_read(page, address, engine):
     page.goto(address)
     if engine == 'server':
-        assert page.asked == [address]  # one request
+        assert sorted(page.asked) == sorted([address, *(address + name for name in FILES)])
     rng = np.random.default_rng(3)
     for digit in (3, 7):
         draw(page, digit, rng)
@@ -223,7 +223,7 @@ def test_the_keyboards_pen_is_not_sent_as_ink(page, server, monkeypatch):
         'request', lambda r: sent.append(r.post_data) if r.url.endswith('api/predict') else None
     )
     monkeypatch.setattr(
-        serve, 'look', lambda picture, look=serve.look: (time.sleep(0.25), look(picture))[1]
+        web_api, 'look', lambda picture, look=web_api.look: (time.sleep(0.25), look(picture))[1]
     )  # so that the pen moves on meanwhile
     page.goto(server)
     page.locator('#pad canvas').focus()
@@ -260,12 +260,12 @@ def test_a_picture_that_the_browser_cannot_show_is_read_all_the_same_and_the_las
     )
     first = [True]
 
-    def slow_at_first(*what, read=serve.read_number):
+    def slow_at_first(*what, read=web_api.read_number):
         if first and first.pop():
             time.sleep(1)
         return read(*what)
 
-    monkeypatch.setattr(serve, 'read_number', slow_at_first)
+    monkeypatch.setattr(web_api, 'read_number', slow_at_first)
     six = (ROOT / 'test_images' / 'green_ink_6.jpg').read_bytes()
     page.evaluate(DROP, ['.picture-drop', 'chalk.jpg', list(PHOTO.read_bytes())])
     page.evaluate(DROP, ['.picture-drop', 'six.jpg', list(six)])
