@@ -7,7 +7,6 @@ __all__ = ['predict_probs', 'Evaluation', 'evaluate', 'calibration_error', 'wils
 
 # %% ../nbs/04_evaluation.ipynb #8ac34f20
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +91,8 @@ def evaluate(
     return Evaluation(data[1], predict_probs(model, data[0]))
 
 # %% ../nbs/04_evaluation.ipynb #91e0efce
+from typing import Any
+
 def __getattr__(name:str)->Any: # what other modules still ask for under its old address
     from mnist_course import evaluation_figures, figures, metrics
     moved: dict[str, tuple[Any, str]] = {'sure_text': (figures, 'confidence_text')}

@@ -6,8 +6,6 @@
 __all__ = ['as_input', 'favorite_patches', 'occlusion', 'extract_features', 'pca_plane']
 
 # %% ../nbs/05_visualization.ipynb #effac416
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -88,6 +86,8 @@ def pca_plane(
     return centered @ torch.linalg.svd(centered, full_matrices=False).Vh[:2].T
 
 # %% ../nbs/05_visualization.ipynb #9058733a
+from typing import Any
+
 def __getattr__(name:str)->Any: # what other modules still ask for under its old address
     from mnist_course import attribution, embedding, layer_figures
     moved: dict[str, Any] = {'show_embedding': embedding, 'show_saliency': attribution,
