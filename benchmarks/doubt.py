@@ -106,16 +106,17 @@ def main() -> None:
     from sklearn.metrics import roc_auc_score
 
     from mnist_course.data import load_mnist, split
-    from mnist_course.evaluation import calibration_error, predict_probs
+    from mnist_course.evaluation import predict_probs
     from mnist_course.files import ASSETS
     from mnist_course.inference import classify, look, shipped_model
-    from mnist_course.robustness import doubt_below
+    from mnist_course.metrics import calibration_error
+    from mnist_course.robustness import threshold_at_fpr
     from mnist_course.training import load_model
 
     known, test = load_mnist()
     train, valid = split(known)
     model, plain = shipped_model(), load_model(ASSETS / 'course_model.pth', device='cpu')
-    plain_below = doubt_below(plain, valid)
+    plain_below = threshold_at_fpr(plain, valid)
 
     def answers(sources) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         "For each picture: is there a warning; the doubting network's confidence; the plain one's."

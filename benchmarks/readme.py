@@ -101,7 +101,7 @@ def handwritten(d: dict) -> dict[str, int]:
 
 def with_interval(right: int, n: int) -> str:
     "A rate with its 95 % interval by Wilson."
-    from mnist_course.evaluation import wilson_interval
+    from mnist_course.metrics import wilson_interval
 
     low, high = wilson_interval(right, n)
     return f'{right / n:.1%} ({100 * low:.0f}–{100 * high:.0f})'

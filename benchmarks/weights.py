@@ -83,7 +83,7 @@ def handwriting(path: Path, seed: int = SEED) -> None:
 
     known, test = load_mnist()
     train, valid = split(known)
-    others, found = r.with_doubt(train, r.N_OTHERS), all_page_digits()
+    others, found = r.with_outliers(train, r.N_OTHERS), all_page_digits()
     digits_and_others = torch.cat([others[0], found[0]]), torch.cat([others[1], found[1]])
     torch.manual_seed(seed)
     model = create_model(r.HANDWRITING.model)
@@ -92,7 +92,7 @@ def handwriting(path: Path, seed: int = SEED) -> None:
     history += [{**row, 'epoch': row['epoch'] + r.HANDWRITING.epochs} for row in calmly]
     model.cpu()
     temperature = r.best_temperature(model, valid)
-    r.at_temperature(model, temperature)
+    model = r.temperature_scale(model, temperature)
     result = evaluate(model, test)
     save_model(
         model,

@@ -579,8 +579,8 @@ EXERCISES['12_robustness'] = [
     Exercise('12_robustness', 'q3', both(number(.02, .006, {.002: 'that is the share for which it was chosen; take the new one'}, 'that is a larger share than was asked for: of the validation digits, how many lie below?', 'that is a smaller share than was asked for'),
                                         choice('a', {'b': 'the network has not changed, and neither have its answers', 'c': 'it is surer of digits than of letters, whatever the threshold'})),
         'Ten times as many digits are warned of, as promised, and some more letters are caught. A threshold moves along the ROC curve; a better network moves the curve.',
-        '`threshold = doubt_below(doubting, valid, .02)`, then the share of validation digits that are less sure.',
-        """threshold = doubt_below(doubting, valid, .02)
+        '`threshold = threshold_at_fpr(doubting, valid, .02)`, then the share of validation digits that are less sure.',
+        """threshold = threshold_at_fpr(doubting, valid, .02)
 ((predict_probs(doubting, valid[0]).max(1).values < threshold).float().mean().item(), 'a')""",
         {"(.002, 'a')": 'take the new one', "(.02, 'b')": 'has not changed'}),
     Exercise('12_robustness', 'q4', number(3.92, .01, {.005: 'that is the share of one pixel; all 784 push the same way', .14: 'that is what pushes in random directions come to, which mostly cancel',

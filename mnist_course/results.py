@@ -37,7 +37,7 @@ def show_sample(
 )->Any: # matplotlib Axes
     "Draw the first 24 images with their answers, and the eight most confident mistakes."
     import torch
-    from mnist_course.evaluation import show_predictions
+    from mnist_course.evaluation_figures import show_predictions
     i = torch.cat([torch.arange(24), result.mistakes[:8]])
     ax = show_predictions(images[i], result.labels[i], result.probs[i])
     ax.set_title(f'{result.accuracy:.2%} of {len(images):,} correct; '
@@ -88,11 +88,13 @@ def model_figures(
     """The figures of a trained model by the names of their files.
 
     Those of its layers are drawn for `MnistCNN` only."""
-    from mnist_course.evaluation import evaluate, show_confusion, show_reliability
+    from mnist_course.evaluation import evaluate
+    from mnist_course.evaluation_figures import show_confusion, show_reliability
     from mnist_course.history import plot_history
     from mnist_course.model import MnistCNN
-    from mnist_course.visualization import (
-        show_embedding, show_feature_maps, show_filters, show_saliency)
+    from mnist_course.attribution import show_saliency
+    from mnist_course.embedding import show_embedding
+    from mnist_course.layer_figures import show_feature_maps, show_filters
     images, labels = test
     result = evaluate(model, test)
     history = model.header.get('history')
@@ -158,7 +160,7 @@ def show_mistakes(
 )->Any: # matplotlib Axes
     "Draw images that were read wrongly, as the network saw them."
     import torch
-    from mnist_course.evaluation import show_predictions
+    from mnist_course.evaluation_figures import show_predictions
     labels = torch.tensor([row['label'] for row, _ in wrong])
     probs = torch.tensor([p.probs for _, p in wrong])
     return show_predictions(torch.stack([p.image for _, p in wrong]), labels, probs)

@@ -61,7 +61,7 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     '09_widgets': 'from base64 import b64encode; from mnist_course.widgets import read_upload',
     '11_recipes': 'from statistics import mean, stdev; from mnist_course.architectures import create_model; from mnist_course.recipes import operations\n'
     'def times_uncertain(a, b): return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5',
-    '12_robustness': 'from mnist_course.data import load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.robustness import doubt_below; '
+    '12_robustness': 'from mnist_course.data import load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.robustness import threshold_at_fpr; '
     'from mnist_course.training import load_model; doubting = load_model(); valid = split(load_mnist()[0])[1]',
 }
 

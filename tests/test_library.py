@@ -20,7 +20,7 @@ from mnist_course.figures import show_images
 from mnist_course.files import ASSETS, atomic_path
 from mnist_course.mnist_files import MD5
 from mnist_course.model import MnistCNN
-from mnist_course.robustness import at_temperature
+from mnist_course.robustness import temperature_scale
 from mnist_course.training import Recipe, fit, load_model, save_model
 
 
@@ -182,7 +182,7 @@ def test_a_temperature_is_that_of_the_whole_ensemble():
     ensemble, images = create_model('ensemble').eval(), torch.randn(20, 1, 28, 28)
     with torch.inference_mode():
         wanted = (ensemble(images) / 3).softmax(1)
-        assert torch.allclose(at_temperature(ensemble, 3)(images).softmax(1), wanted, atol=1e-5)
+        assert torch.allclose(temperature_scale(ensemble, 3)(images).softmax(1), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize('flushed', [False, True])
