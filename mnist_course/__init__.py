@@ -2,6 +2,16 @@ __version__ = "0.2.0"
 
 import importlib
 
+TYPE_CHECKING = False  # of typing, without importing it
+if TYPE_CHECKING:
+    from .data import load_mnist
+    from .evaluation import evaluate
+    from .inference import Prediction, predict, preprocess, read_number
+    from .model import MnistCNN
+    from .serve import create_app
+    from .training import fit, load_model, save_model
+    from .widgets import draw_widget, upload_widget
+
 # the fixed names, imported when first asked for: `import mnist_course` alone loads no torch
 _homes = {
     'load_mnist': 'data',
