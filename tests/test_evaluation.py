@@ -142,10 +142,10 @@ def test_reliability_is_that_of_scikit_learn():
 
 
 def test_bins_begin_with_their_lower_edge_and_full_confidence_is_in_the_last():
-    edges = torch.tensor([0.5, 0.5, 0.75, 1.0])
-    mean, accuracy, count = reliability(edges, torch.tensor([1, 0, 1, 1]), bins=4)
-    assert mean.tolist() == [0.5, 0.875] and accuracy.tolist() == [0.5, 1]
-    assert count.tolist() == [2, 2]
+    edges = torch.tensor([0.125, 0.5, 0.5, 0.75, 1.0])
+    mean, accuracy, count = reliability(edges, torch.tensor([1, 1, 0, 1, 1]), bins=4)
+    assert mean.tolist() == [0.125, 0.5, 0.875] and accuracy.tolist() == [1, 0.5, 1]
+    assert count.tolist() == [1, 2, 2]
 
 
 def test_the_calibration_error_weighs_each_gap_by_its_answers():
@@ -181,6 +181,8 @@ def test_wrong_predictions_name_the_label_in_red():
     assert texts[0] == '0, 90%' and texts[1] == '7 not 1, 50%' and texts[4] == '1 not 2, 95%'
     assert [t.get_color() == 'red' for t in ax.texts] == (~TABLE.correct).tolist()
     assert ax.get_title() == '3 of 6 right'
+    x, y = zip(*(t.get_position() for t in ax.texts))
+    assert x[3] == x[0] and y[3] > y[0]  # three in a row
 
 
 def test_without_labels_nothing_is_wrong():
