@@ -51,9 +51,8 @@ def train(
     torch.manual_seed(job.seed)
     model = create_model(job.recipe.model or 'MnistCNN')
     keep_memory()
-    long = device.type == 'cpu' and job.images > 10_000
-    as_they_are = torch.get_num_threads()
-    threads = job.threads or (choose_threads(model, job.recipe) if long else as_they_are)
+    threads = job.threads or (choose_threads(model, job.recipe) if device.type == 'cpu' else 1)
+    torch.set_num_threads(threads)  # for the test set, too
     announce(job, threads, say)
     history = fit_distributed(
         model, (images[:job.images], labels[:job.images]), valid, job.recipe, job.seed,
