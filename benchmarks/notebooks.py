@@ -2,11 +2,11 @@
 
     python benchmarks/notebooks.py [NAME …]      all notebooks, or those named, such as 03_training
 
-Every notebook runs in a fresh kernel through papermill. Its outputs are cleaned and written back into it; whether it passed, its seconds and the
-accuracy that it shows (in a cell tagged `accuracy`) go to benchmarks/notebooks.json, and in the end are shown as a table; the marked blocks of
-notebooks and README (`<!--name-->…<!--/name-->`) are filled from benchmarks/*.json. A notebook that fails keeps its old outputs, and the exit
-status is 1.
-"""
+Every notebook runs in a fresh kernel through papermill. Its outputs are cleaned and written back
+into it; whether it passed, its seconds and the accuracy that it shows (in a cell tagged
+`accuracy`) go to benchmarks/notebooks.json, and in the end are shown as a table; the marked
+blocks of notebooks and README (`<!--name-->…<!--/name-->`) are filled from benchmarks/*.json. A
+notebook that fails keeps its old outputs, and the exit status is 1."""
 
 import json
 import os
@@ -30,7 +30,8 @@ PARTS = (
 
 
 def notebooks() -> list[Path]:
-    "The notebooks of the course in reading order: the numbered pages, then the folders, the appendix last."
+    """The notebooks of the course in reading order: the numbered pages, then the folders, the
+    appendix last."""
     return sorted(NBS.glob('[0-9]*.ipynb')) + [
         p for part in PARTS for p in sorted((NBS / part).glob('*.ipynb'))
     ]
@@ -78,7 +79,8 @@ def work(process: subprocess.Popen) -> float:
 
 
 def stacks(process: subprocess.Popen) -> str:
-    "Where each of its threads stands, and those of all that it has started, where the system lets py-spy look."
+    """Where each of its threads stands, and those of all that it has started, where the system
+    lets py-spy look."""
     tool = shutil.which('py-spy', path=str(Path(sys.executable).parent))
     looks = (
         [
@@ -104,7 +106,8 @@ def end(process: subprocess.Popen) -> None:
 
 
 def finish(process: subprocess.Popen, seconds: float, idle: float) -> None:
-    "Wait until it ends; kill it when it must not go on. Raises RuntimeError after `seconds`, Stuck when it did nothing for `idle` seconds."
+    """Wait until it ends; kill it when it must not go on. Raises RuntimeError after `seconds`,
+    Stuck when it did nothing for `idle` seconds."""
     start = since = time.monotonic()
     done = 0.0
     try:
@@ -187,9 +190,11 @@ def run(
     values: dict | None = None,  # parameters; each must be one that the notebook has
     env: dict | None = None,  # additional environment variables; None as a value removes one
     seconds: float = 1800,  # the longest that it may take
-    idle: float = 60,  # the longest that it may do nothing; then it is run once more, because kernels lose a message now and then
+    # kernels lose a message now and then, so one that does nothing is run once more
+    idle: float = 60,  # the longest that it may do nothing
 ) -> float:
-    "Run a notebook headless in a fresh kernel; its seconds. Raises RuntimeError with the end of what papermill says."
+    """Run a notebook headless in a fresh kernel; its seconds. Raises RuntimeError with the end
+    of what papermill says."""
     unknown = set(values or {}) - set(parameters(path))
     if unknown:
         raise ValueError(f'{path.name} has no parameter {", ".join(sorted(unknown))}')
@@ -208,7 +213,8 @@ def without_addresses(text):
 
 
 def clean_output(output: dict) -> dict | None:
-    "An output as it is committed: no warning, progress bar, widget or memory address; None drops it."
+    """An output as it is committed: no warning, progress bar, widget or memory address; None
+    drops it."""
     if output.get('name') == 'stderr':
         return None
     data = output.get('data', {})

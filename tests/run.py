@@ -1,8 +1,8 @@
 """Every check of the course, in order, stopping at the first that fails: `make test` runs this.
 
-It changes no file of the checkout. With CI set, notebooks are judged as they are committed; elsewhere one that you have run yourself is
-judged as it would be cleaned, so that reading the course fails no test.
-"""
+It changes no file of the checkout. With CI set, notebooks are judged as they are committed;
+elsewhere one that you have run yourself is judged as it would be cleaned, so that reading the
+course fails no test."""
 
 import hashlib
 import os
@@ -83,18 +83,22 @@ STEPS = [
     (
         'the library equals the notebooks',
         library,
-        'nbdev_export writes the library anew from the notebooks; a file that comes from no notebook does not belong there.',
+        'nbdev_export writes the library anew from the notebooks; a file that comes from no '
+        'notebook does not belong there.',
     ),
     (
         'the notebooks are clean',
         clean_notebooks,
-        'python benchmarks/notebooks.py NAME runs a notebook in full and keeps clean outputs; without a name, all of them;\n'
-        '  python benchmarks/readme.py fills the marked blocks; nbdev_clean mends metadata; git restore nbs takes back your own changes.',
+        'python benchmarks/notebooks.py NAME runs a notebook in full and keeps clean outputs; '
+        'without a name, all of them;\n'
+        '  python benchmarks/readme.py fills the marked blocks; nbdev_clean mends metadata; git '
+        'restore nbs takes back your own changes.',
     ),
     (
         'style and types',
         style,
-        'ruff check --fix mends much of it; change the notebook, not the library, then run nbdev_export.',
+        'ruff check --fix mends much of it; change the notebook, not the library, then run '
+        'nbdev_export.',
     ),
     (
         'nbdev_test: every cell of every notebook, shrunk',

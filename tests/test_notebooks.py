@@ -1,4 +1,5 @@
-"""Every notebook runs in a real kernel, shrunk, as papermill runs it; parameters take effect; a kernel that hangs is ended."""
+"""Every notebook runs in a real kernel, shrunk, as papermill runs it; parameters take effect; a
+kernel that hangs is ended."""
 
 import ast
 import os
@@ -209,7 +210,8 @@ def test_a_kernel_that_never_ends_is_ended(tmp_path):
 
 
 def test_a_kernel_that_stands_still_is_tried_once_more(tmp_path, capfd):
-    "A kernel that waits for ever, the first time only: the second one shows what it should; one that always waits is an error."
+    """A kernel that waits for ever, the first time only: the second one shows what it should;
+    one that always waits is an error."""
     seen, stand = tmp_path / 'pids', 'import threading; threading.Event().wait()'
     page = small(
         tmp_path / 'a.ipynb',

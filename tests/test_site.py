@@ -1,4 +1,5 @@
-"""The course as a web site: every link and anchor, nothing lost or let through from the notebooks, and pages that ask no other host for anything."""
+"""The course as a web site: every link and anchor, nothing lost or let through from the
+notebooks, and pages that ask no other host for anything."""
 
 import ast
 import functools
@@ -133,7 +134,8 @@ def address(site):
 
 @pytest.fixture
 def page(chromium, address):
-    "A tab; what it asked other hosts for, what failed and what was said on its console stand in `page.wrong`."
+    """A tab; what it asked other hosts for, what failed and what was said on its console stand
+    in `page.wrong`."""
     page = chromium.new_page(viewport={'width': 1300, 'height': 900})
     page.set_default_timeout(120_000)
     page.wrong = []

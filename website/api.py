@@ -1,4 +1,5 @@
-"""A module as a page: its public names from its source, with the comments beside their parameters. Nothing of it is imported."""
+"""A module as a page: its public names from its source, with the comments beside their
+parameters. Nothing of it is imported."""
 
 import ast
 import io
@@ -21,7 +22,8 @@ def comments(text: str) -> dict[int, str]:
 
 
 def safe(text: str) -> str:
-    "Text for a table or a paragraph of Markdown: only what stands between backticks keeps its meaning."
+    """Text for a table or a paragraph of Markdown: only what stands between backticks keeps its
+    meaning."""
     parts = re.split(r'(`[^`]*`)', text)
     return ''.join(
         p.replace('|', r'\|') if i % 2 else re.sub(r'([\\|*_<>$\[\]~#])', r'\\\1', p)
@@ -55,7 +57,8 @@ def starred(f: ast.FunctionDef, arg: ast.arg) -> str:
 
 
 def signature(name: str, f: ast.FunctionDef) -> str:
-    "A function as it is called, on one line, or on one for each parameter where that would be long."
+    """A function as it is called, on one line, or on one for each parameter where that would be
+    long."""
     parts = [
         starred(f, arg)
         + (f': {ast.unparse(arg.annotation)}' if arg.annotation else '')
@@ -268,7 +271,8 @@ def index_page(
         [
             '# API reference',
             '',
-            'The library is what the notebooks export. Each name links to the place of the course where it is built.',
+            'The library is what the notebooks export. Each name links to the place of the course '
+            'where it is built.',
             '',
             '## The names that you need',
             '',

@@ -1,4 +1,5 @@
-"""Packages from npm, each fetched once into .venv/node/ by npm's own client; nothing in them is run."""
+"""Packages from npm, each fetched once into .venv/node/ by npm's own client; nothing in them is
+run."""
 
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ def fetch(
     name: str,  # of the package, such as 'mathjax'
     version: str = '',  # exactly this one; without it, the one of VERSIONS
 ) -> Path:  # the folder of its files
-    "A package of npm, from .venv/node/ once it is there. Raises SystemExit with one sentence where that cannot be."
+    """A package of npm, from .venv/node/ once it is there. Raises SystemExit with one sentence
+    where that cannot be."""
     package = f'{name}@{version or VERSIONS[name]}'
     folder = NODE / package
     if folder.exists():
@@ -23,7 +25,8 @@ def fetch(
     npm = shutil.which('npm')
     if not npm:
         raise SystemExit(
-            f'there is no npm here to fetch {package}: install Node.js (on Debian and Ubuntu: sudo apt install npm)'
+            f'there is no npm here to fetch {package}: install Node.js (on Debian and Ubuntu: sudo '
+            'apt install npm)'
         )
     NODE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=NODE) as temporary:

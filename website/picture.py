@@ -1,4 +1,5 @@
-"""The picture of README, website/page.png: the page to draw on, with a digit drawn and a picture read. `python website/picture.py` needs Chromium."""
+"""The picture of README, website/page.png: the page to draw on, with a digit drawn and a picture
+read. `python website/picture.py` needs Chromium."""
 
 import shutil
 import sys
@@ -11,7 +12,7 @@ from playwright.sync_api import sync_playwright
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'tests'))
 from drawings import strokes  # noqa: E402
-from mnist_course.serve import create_app
+from mnist_course.serve import create_app  # noqa: E402
 from mnist_course.web_server import make_server  # noqa: E402
 
 server = make_server(create_app(), port=0)
