@@ -57,23 +57,24 @@ test: $(READY)
 	@$(BIN)/python tests/run.py
 
 notebooks: $(READY)
-	@$(BIN)/python benchmarks/notebooks.py $(ARGS)
+	@$(BIN)/python -m tools.run $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 	@$(BIN)/python benchmarks/serve.py
+	@$(BIN)/python -m tools.blocks
 
 serve: $(READY)
 	@$(BIN)/mnist_serve $(ARGS)
 
 site: $(READY)
-	@$(BIN)/python website/build.py $(ARGS)
+	@$(BIN)/python -m tools.site.build $(ARGS)
 
 weights: $(READY)
 	@$(BIN)/python benchmarks/weights.py $(ARGS)
 
 clean:
 	@rm -rf .venv build dist website/html mnist_course.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@find mnist_course nbs benchmarks tests website -name __pycache__ -prune -exec rm -rf {} +
+	@find mnist_course nbs benchmarks tests tools website -name __pycache__ -prune -exec rm -rf {} +
 	@for f in data mnist_model.pth mnist_checkpoint.pth predictions.png training_history.png; do \
 	  if test -e $$f; then echo "kept: $$f"; fi; done

@@ -170,9 +170,6 @@ def main() -> None:
     import inference
 
     inference.write()
-    from notebooks import fill_all
-
-    fill_all()
 
 
 if __name__ == '__main__':

@@ -157,6 +157,3 @@ def write() -> None:
 
 if __name__ == '__main__':
     write()
-    from notebooks import fill_all
-
-    fill_all()

@@ -4,8 +4,8 @@ The folder holds images and a manifest.csv with the columns file, label and kind
 folder `numbers` with pages of several digits and a manifest.csv with the columns file and text.
 They are development images: while the reader was made, its mistakes on them showed which kinds
 of pages the page maker lacked. Nothing was trained on them. Counts for each kind go to
-benchmarks/own_digits.json, never an image, since they may not be given away. The marked blocks
-of README and notebooks are filled."""
+benchmarks/own_digits.json, never an image, since they may not be given away. `python -m
+tools.blocks` fills README and notebooks from there."""
 
 import argparse
 import csv
@@ -102,9 +102,6 @@ def main() -> None:
         result['numbers'] = pages(args.folder / 'numbers', read_number)
     print(json.dumps(result, indent=1))
     (HERE / 'own_digits.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
-    from notebooks import fill_all
-
-    fill_all()
 
 
 if __name__ == '__main__':

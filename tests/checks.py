@@ -11,7 +11,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from notebooks import as_text, clean, fill, source, tags
+from tools.notebooks import as_text, clean, fill, source, tags
 
 MACHINE_PATH = re.compile(
     r'(?<![\w.])/(?:home|root|Users|tmp|work|private|var/folders)\b[^\s\'"<>]*'

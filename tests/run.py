@@ -13,14 +13,15 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 sys.dont_write_bytecode = True
 os.environ.setdefault(
     'OMP_WAIT_POLICY', 'passive'
 )  # threads that wait give way: two runs at a time else slow each other sixfold
 
 import checks  # noqa: E402
-from notebooks import blocks, notebooks  # noqa: E402
+from tools.blocks import blocks  # noqa: E402
+from tools.notebooks import notebooks  # noqa: E402
 
 
 def ran(*command: str, cwd: Path = ROOT) -> list[str]:
@@ -89,9 +90,9 @@ STEPS = [
     (
         'the notebooks are clean',
         clean_notebooks,
-        'python benchmarks/notebooks.py NAME runs a notebook in full and keeps clean outputs; '
+        'python -m tools.run NAME runs a notebook in full and keeps clean outputs; '
         'without a name, all of them;\n'
-        '  python benchmarks/readme.py fills the marked blocks; nbdev_clean mends metadata; git '
+        '  python -m tools.blocks fills the marked blocks; nbdev_clean mends metadata; git '
         'restore nbs takes back your own changes.',
     ),
     (
@@ -121,6 +122,7 @@ def everything() -> dict[str, str]:
         'tests',
         'benchmarks',
         'test_images',
+        'tools',
         'website',
         '.ci',
         '.github',

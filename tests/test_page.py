@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 from io import BytesIO
@@ -16,7 +15,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from conftest import ROOT
-from drawings import strokes
 from mnist_course import serve
 from mnist_course.data import load_mnist
 from mnist_course.figures import data_url_bytes
@@ -28,9 +26,8 @@ from mnist_course.pages import make_page
 from mnist_course.serve import create_app
 from mnist_course.web_page import write_page
 from mnist_course.web_server import make_server
-
-sys.path.insert(0, str(ROOT / 'website'))
-from npm import fetch
+from tools.drawings import strokes
+from tools.site.npm import fetch
 
 PHOTO = ROOT / 'test_images' / 'chalk_2.jpg'
 DROP = """async ([selector, name, bytes]) => {

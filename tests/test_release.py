@@ -17,7 +17,7 @@ import zipfile
 import pytest
 
 from conftest import HEARS_CTRL_C, ROOT
-from notebooks import notebooks
+from tools.notebooks import notebooks
 
 BIN = 'Scripts' if os.name == 'nt' else 'bin'
 LEFT_OUT = shutil.ignore_patterns(

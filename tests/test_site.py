@@ -18,15 +18,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from notebooks import notebooks, source, tags
+from tools.notebooks import notebooks, source, tags
+from tools.site import api, npm, pages
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / 'website'))
-
-import api  # noqa: E402
-import npm  # noqa: E402
-import pages  # noqa: E402
-
 HIDDEN = re.compile(r'^#\| *hide\b', re.M)
 
 
@@ -95,7 +90,8 @@ def site(tmp_path_factory) -> Path:
         pytest.skip('no npm here: install Node.js to build the site (apt install npm)')
     out = tmp_path_factory.mktemp('site') / 'html'
     done = subprocess.run(
-        [sys.executable, str(ROOT / 'website' / 'build.py'), '--out', str(out)],
+        [sys.executable, '-m', 'tools.site.build', '--out', str(out)],
+        cwd=ROOT,
         env={**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -376,7 +372,8 @@ def test_without_npm_one_sentence_says_so(tmp_path, monkeypatch):
 def test_the_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / 'mine.txt').write_text('mine')
     done = subprocess.run(
-        [sys.executable, str(ROOT / 'website' / 'build.py'), '--out', str(tmp_path)],
+        [sys.executable, '-m', 'tools.site.build', '--out', str(tmp_path)],
+        cwd=ROOT,
         env={**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,24 +1,23 @@
-"""What stands in the marked blocks of README and notebooks, from benchmarks/*.json; `python
-benchmarks/readme.py` fills them."""
+"""What stands in the marked blocks of README and notebooks (`<!--name-->…<!--/name-->`), from
+benchmarks/*.json; `python -m tools.blocks` fills them."""
 
 import json
-import re
-from pathlib import Path
 from statistics import mean, median, stdev
 
-HERE = Path(__file__).resolve().parent
+from mnist_course.answers import EXERCISES, QUIZ
+from mnist_course.course import NOTEBOOKS
+from mnist_course.evaluation import wilson_interval
+from tools.notebooks import ROOT, fill, notebooks, reading_minutes, source, write
 
 
 def read(name: str) -> dict:
     "One file of results, or nothing where it has not been made yet."
-    path = HERE / name
+    path = ROOT / 'benchmarks' / name
     return json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
 
 
 def blocks() -> dict[str, str]:
     "The text of each block, by its name."
-    from notebooks import minutes, notebooks
-
     runs = read('notebooks.json')
     timings = {name: r['seconds'] for name, r in runs.items() if 'seconds' in r}
     return {
@@ -38,8 +37,6 @@ def blocks() -> dict[str, str]:
 
 def facts() -> str:
     "What makes the course different, in four lines."
-    from mnist_course.answers import EXERCISES, QUIZ
-
     own, bench = read('own_digits.json'), read('bench.json')
     if not own or 'rungs' not in bench:
         return '\n'
@@ -112,8 +109,6 @@ def handwritten(d: dict) -> dict[str, int]:
 
 def with_interval(right: int, n: int) -> str:
     "A rate with its 95 % interval by Wilson."
-    from mnist_course.evaluation import wilson_interval
-
     low, high = wilson_interval(right, n)
     return f'{right / n:.1%} ({100 * low:.0f}–{100 * high:.0f})'
 
@@ -290,9 +285,6 @@ def reading(r: dict) -> str:
 
 def table(timings: dict, folder: str) -> str:
     "The notebooks with what each teaches and how long it runs, as Markdown."
-    from mnist_course.course import NOTEBOOKS
-    from notebooks import minutes
-
     rows = [
         f'| [{name}]({folder}{name}.ipynb) | {what} | '
         f'{minutes(timings[name]) if name in timings else "not yet measured"} |'
@@ -303,32 +295,9 @@ def table(timings: dict, folder: str) -> str:
     )
 
 
-def reading_minutes(path: Path) -> int:
-    """How long a page takes to read: 200 words of prose a minute, and a second for each line of
-    code that is not folded away."""
-    from notebooks import source, tags
-
-    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
-    prose = [
-        re.sub(r'<!--([\w:.-]+)-->.*?<!--/\1-->|\]\([^)]*\)', ' ', source(c), flags=re.S)
-        for c in cells
-        if c['cell_type'] == 'markdown'
-    ]
-    code = [source(c) for c in cells if c['cell_type'] == 'code' and 'hide-input' not in tags(c)]
-    lines = [
-        line
-        for text in code
-        for line in text.splitlines()
-        if line.strip() and not line.startswith('#|')
-    ]
-    return max(1, round(sum(len(text.split()) for text in prose) / 200 + len(lines) / 60))
-
-
 def lessons(runs: dict) -> str:
     """Each notebook for a teacher: minutes to read, seconds to run, whether it passed, the
     accuracy that it shows."""
-    from notebooks import notebooks
-
     paths = {p.stem: p for p in notebooks() if p.parent.name == 'nbs'}
     rows = [
         f'| [{name}](../{name}.ipynb) | {reading_minutes(path)} minutes | {r["seconds"]:.0f} '
@@ -350,7 +319,28 @@ def lessons(runs: dict) -> str:
     )
 
 
-if __name__ == '__main__':
-    from notebooks import fill_all
+def minutes(seconds: float) -> str:
+    "Seconds in words: '8 seconds', '2:05 minutes'."
+    return (
+        f'{seconds:.0f} seconds'
+        if seconds < 60
+        else f'{int(seconds) // 60}:{int(seconds) % 60:02} minutes'
+    )
 
+
+def fill_all() -> None:
+    "Fill the blocks of README and of all notebooks."
+    values = blocks()
+    readme = ROOT / 'README.md'
+    if readme.exists():
+        readme.write_text(fill(readme.read_text(encoding='utf-8'), values), encoding='utf-8')
+    for path in notebooks():
+        nb = json.loads(path.read_text(encoding='utf-8'))
+        for cell in nb['cells']:
+            if cell['cell_type'] == 'markdown':
+                cell['source'] = fill(source(cell), values).splitlines(keepends=True)
+        write(path, nb)
+
+
+if __name__ == '__main__':
     fill_all()

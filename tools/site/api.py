@@ -7,7 +7,7 @@ import re
 import tokenize
 from pathlib import Path
 
-from pages import link_to
+from tools.site.pages import link_to
 
 
 def comments(text: str) -> dict[int, str]:

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
-from notebooks import ROOT, source, tags
-from readme import reading_minutes
+from tools.notebooks import ROOT, reading_minutes, source, tags
 
 DIRECTIVE = re.compile(r'^#\|.*\n?', re.M)
 HIDDEN = re.compile(r'^#\| *(hide|include: *false)\b', re.M)

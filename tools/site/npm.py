@@ -8,8 +8,18 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-NODE = Path(__file__).resolve().parent.parent / '.venv' / 'node'
+from tools.notebooks import ROOT
+
+NODE = ROOT / '.venv' / 'node'
 VERSIONS = {'mathjax': '3.2.2', 'onnxruntime-web': '1.30.0', 'axe-core': '4.14.1'}
+
+
+def unpack(tar: tarfile.TarFile, folder: str) -> None:
+    "All of it; what would leave the folder is refused where Python can (3.10.12, 3.11.4)."
+    if hasattr(tarfile, 'data_filter'):
+        tar.extractall(folder, filter='data')
+    else:
+        tar.extractall(folder)
 
 
 def fetch(
@@ -43,7 +53,7 @@ def fetch(
                 f'npm could not fetch {package}: {done.stderr.strip() or "is there a network?"}'
             )
         with tarfile.open(packed[0]) as tar:
-            tar.extractall(temporary, filter='data')
+            unpack(tar, temporary)
         try:
             (Path(temporary) / 'package').rename(folder)
         except OSError:  # another run was faster
