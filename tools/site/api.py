@@ -1,24 +1,15 @@
-"""A module as a page: its public names from its source, with the comments beside their
+"""A module as a page: its public names as they are written, with the comments beside their
 parameters. Nothing of it is imported."""
 
 import ast
-import io
 import re
-import tokenize
 from pathlib import Path
+from textwrap import dedent
 
 from tools.site.pages import link_to
 
-
-def comments(text: str) -> dict[int, str]:
-    "The comment at the end of each line, by the line's number."
-    found = {
-        t.start[0]: t.string.lstrip('# ').strip()
-        for t in tokenize.generate_tokens(io.StringIO(text).readline)
-        if t.type == tokenize.COMMENT
-    }
-    lines = text.splitlines()
-    return {n: c for n, c in found.items() if not lines[n - 1].lstrip().startswith('#')}
+Definition = ast.FunctionDef | ast.ClassDef
+Value = ast.Assign | ast.AnnAssign
 
 
 def safe(text: str) -> str:
@@ -31,166 +22,63 @@ def safe(text: str) -> str:
     )
 
 
-def code(text: str) -> str:
-    "Code inside a line; a bar would end a table's cell."
-    return f'`{text}`'.replace('|', r'\|') if text else ''
+def head(text: str, node: Definition) -> str:
+    "A definition as it is written, up to its docstring or body; a class with its fields."
+    lines = text.splitlines()
+    if isinstance(node, ast.ClassDef):
+        start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+        fields = [n for n in node.body if isinstance(n, ast.AnnAssign)]
+        written = lines[start - 1 : node.lineno]
+        for field in fields:
+            written += lines[field.lineno - 1 : field.end_lineno]
+        return dedent('\n'.join(written))
+    body = node.body[0]
+    if body.lineno == node.lineno:
+        return lines[node.lineno - 1][: body.col_offset].strip()
+    return dedent('\n'.join(lines[node.lineno - 1 : body.lineno - 1]))
 
 
-def parameters(f: ast.FunctionDef) -> list[tuple[ast.arg, str]]:
-    "The parameters of a function with their defaults."
-    a = f.args
-    plain = [*a.posonlyargs, *a.args]
-    defaults = [None] * (len(plain) - len(a.defaults)) + list(a.defaults)
-    every = [
-        *zip(plain, defaults),
-        *([(a.vararg, None)] if a.vararg else []),
-        *zip(a.kwonlyargs, a.kw_defaults),
-        *([(a.kwarg, None)] if a.kwarg else []),
-    ]
-    return [
-        (arg, ast.unparse(d) if d else '') for arg, d in every if arg.arg not in ('self', 'cls')
-    ]
-
-
-def starred(f: ast.FunctionDef, arg: ast.arg) -> str:
-    return ('**' if arg is f.args.kwarg else '*' if arg is f.args.vararg else '') + arg.arg
-
-
-def signature(name: str, f: ast.FunctionDef) -> str:
-    """A function as it is called, on one line, or on one for each parameter where that would be
-    long."""
-    parts = [
-        starred(f, arg)
-        + (f': {ast.unparse(arg.annotation)}' if arg.annotation else '')
-        + (f' = {d}' if d and arg.annotation else f'={d}' if d else '')
-        for arg, d in parameters(f)
-    ]
-    if f.args.kwonlyargs and not f.args.vararg:
-        parts.insert(len(parts) - len(f.args.kwonlyargs) - bool(f.args.kwarg), '*')
-    returns = f' -> {ast.unparse(f.returns)}' if f.returns and f.name != '__init__' else ''
-    line = f'{name}({", ".join(parts)}){returns}'
-    return (
-        line
-        if len(line) < 80
-        else f'{name}(\n' + ''.join(f'    {p},\n' for p in parts) + f'){returns}'
-    )
-
-
-def table(
-    rows: list[tuple[str, str, str, str]],
-    head: tuple[str, ...] = ('parameter', 'type', 'default', 'what it is'),
-) -> str:
-    "Rows of code, code, code and words, without the columns that are empty."
-    if not any(row[-1] for row in rows):
-        return ''
-    kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
-    lines = [[head[i] for i in kept], ['---' for _ in kept]]
-    lines += [
-        [
-            safe(row[i])
-            if i == len(head) - 1
-            else code(row[i])
-            if row[i] != 'returns'
-            else '*returns*'
-            for i in kept
-        ]
-        for row in rows
-    ]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-
-
-def about_function(name: str, f: ast.FunctionDef, said: dict[int, str]) -> list[str]:
-    "Signature, docstring and parameters of a function."
-    last = {arg.end_lineno: arg for arg, _ in parameters(f)}
-
-    def words(arg):
-        return (
-            said.get(arg.end_lineno, '')
-            if last[arg.end_lineno] is arg and arg.end_lineno != f.body[0].lineno
-            else ''
-        )
-
-    ends = [e.end_lineno for e in (f.returns, *(a for a, _ in parameters(f))) if e]
-    closing = (
-        f.returns.end_lineno
-        if f.returns
-        else next(
-            (n for n in range(max(ends, default=f.lineno), f.body[0].lineno) if n not in last), 0
-        )
-    )
-    what = said.get(closing, '') if closing not in last or closing == f.lineno else ''
-    rows = [
-        (starred(f, arg), ast.unparse(arg.annotation) if arg.annotation else '', d, words(arg))
-        for arg, d in parameters(f)
-    ]
-    if what:
-        rows.append(('returns', ast.unparse(f.returns) if f.returns else '', '', what))
-    return [f'```python\n{signature(name, f)}\n```', safe(ast.get_docstring(f) or ''), table(rows)]
-
-
-def about_class(c: ast.ClassDef, said: dict[int, str]) -> list[str]:
-    "Bases, docstring, fields and public methods of a class."
-    fields = [n for n in c.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
-    methods = [n for n in c.body if isinstance(n, ast.FunctionDef)]
-    start = [m for m in methods if m.name == '__init__']
-    bases = ', '.join(map(ast.unparse, c.bases))
-    head = [
-        f'```python\nclass {c.name}{f"({bases})" if bases else ""}\n```',
-        safe(ast.get_docstring(c) or ''),
-    ]
-    if start:
-        head = [
-            *about_function(c.name, start[0], said)[:1],
-            *head[1:],
-            *about_function(c.name, start[0], said)[1:],
-        ]
-    rows = [
-        (
-            f.target.id,
-            ast.unparse(f.annotation),
-            ast.unparse(f.value) if f.value else '',
-            said.get(f.end_lineno or 0, ''),
-        )
-        for f in fields
-    ]
-    parts = [*head, table(rows, ('field', 'type', 'default', 'what it is'))]
-    for m in methods:
-        if m.name.startswith('_'):
-            continue
-        if any(
-            isinstance(d, ast.Name) and d.id in ('property', 'cached_property')
-            for d in m.decorator_list
-        ):
-            words = ast.get_docstring(m) or said.get(
-                m.returns.end_lineno if m.returns else m.lineno, ''
-            )
-            parts += [
-                f'`.{m.name}`'
-                + (f' → {code(ast.unparse(m.returns))}' if m.returns else '')
-                + (f': {safe(words)}' if words else '')
-            ]
-        else:
-            parts += about_function(f'{c.name}.{m.name}', m, said)
+def about_definition(text: str, node: Definition) -> list[str]:
+    "A definition with its docstring, and the public methods of a class."
+    parts = [f'```python\n{head(text, node)}\n```', safe(ast.get_docstring(node) or '')]
+    if isinstance(node, ast.ClassDef):
+        for method in node.body:
+            if isinstance(method, ast.FunctionDef) and shown(method.name):
+                parts += about_definition(text, method)
     return parts
 
 
-def about_value(name: str, node: ast.Assign, said: dict[int, str]) -> list[str]:
-    "A constant with its comment; a long value is left out."
-    value = ast.unparse(node)
-    return [
-        f'```python\n{value if len(value) < 100 else f"{name} = …"}\n```',
-        safe(said.get(node.lineno, '')),
-    ]
+def shown(name: str) -> bool:
+    return not name.startswith('_') or name == '__init__'
+
+
+def about_value(text: str, node: Value) -> list[str]:
+    "A constant as it is written; a long value is left out."
+    lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
+    name = lines[0].split('=')[0].strip()
+    return [f'```python\n{lines[0] if len(lines) == 1 else f"{name} = …"}\n```']
+
+
+def origins(text: str) -> dict[str, str]:
+    "The names that a module takes from others of the library, and the module of each."
+    return {
+        alias.asname or alias.name: node.module
+        for node in ast.parse(text).body
+        if isinstance(node, ast.ImportFrom) and node.level and node.module
+        for alias in node.names
+    }
 
 
 def names_in(text: str) -> dict[str, ast.stmt]:
     "What a module defines at its top level, by name."
     found: dict[str, ast.stmt] = {}
     for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, Definition):
             found[node.name] = node
-        elif isinstance(node, ast.Assign):
-            found.update({t.id: node for t in node.targets if isinstance(t, ast.Name)})
+        elif isinstance(node, Value):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [n for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+            found.update({n.id: node for n in names})
     return found
 
 
@@ -226,27 +114,35 @@ def born(text: str, line: int, pages: list[dict]) -> str:
     return f'<span class="born">[{safe(where)}]({link_to(name, heading)})</span>'
 
 
+def about_name(text: str, name: str, pages: list[dict]) -> list[str]:
+    "One public name of a module: where it is defined, or where it comes from."
+    node, origin = names_in(text).get(name), origins(text).get(name)
+    if isinstance(node, Definition):
+        return [f'## `{name}`', *about_definition(text, node), born(text, node.lineno, pages)]
+    if isinstance(node, Value):
+        return [f'## `{name}`', *about_value(text, node), born(text, node.lineno, pages)]
+    if origin:
+        return [f'## `{name}`', f'It comes from [{safe(origin)}]({origin}.md#{name}).']
+    return []
+
+
 def module_page(
     path: Path,  # a module of the library
     pages: list[dict],  # the notebooks, as `page` describes them
 ) -> str:  # Markdown
-    "Each public name of a module, in the order of its source."
+    "Each public name of a module, in the order of `__all__`."
     text = path.read_text(encoding='utf-8')
-    said, defined = comments(text), names_in(text)
     parts = [f'# mnist_course.{path.stem}'.replace('_', r'\_'), f'> {summary(text)}']
-    for name in listed(text):
-        node = defined.get(name)
-        if node is None:
-            continue
-        parts.append(f'## `{name}`')
-        if isinstance(node, ast.FunctionDef):
-            parts += about_function(name, node, said)
-        elif isinstance(node, ast.ClassDef):
-            parts += about_class(node, said)
-        elif isinstance(node, ast.Assign):
-            parts += about_value(name, node, said)
-        parts.append(born(text, node.lineno, pages))
+    for name in dict.fromkeys(listed(text)):
+        parts += about_name(text, name, pages)
     return '\n\n'.join(p for p in parts if p) + '\n'
+
+
+def summary_of(texts: dict[str, str], module: str, name: str) -> str:
+    "The docstring of a name, from the module that defines it."
+    while name not in names_in(texts[module]) and name in origins(texts[module]):
+        module = origins(texts[module])[name]
+    return summary(texts[module], name)
 
 
 def fixed_names(package: Path) -> dict[str, str]:
@@ -263,7 +159,7 @@ def index_page(
     texts = {m: (package / f'{m}.py').read_text(encoding='utf-8') for m in modules}
     rows = [f'| [{safe(m)}]({m}.md) | {summary(texts[m])} |' for m in modules]
     fixed = [
-        f'| [`{name}`]({m}.md#{name}) | {summary(texts[m], name)} |'
+        f'| [`{name}`]({m}.md#{name}) | {summary_of(texts, m, name)} |'
         for name, m in fixed_names(package).items()
         if m in texts
     ]
