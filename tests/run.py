@@ -26,7 +26,7 @@ from tools.notebooks import notebooks  # noqa: E402
 
 def ran(*command: str, cwd: Path = ROOT) -> list[str]:
     "Run a command with its output shown; a complaint if it fails."
-    env = {**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'}
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONDONTWRITEBYTECODE': '1'}
     status = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL).returncode
     return [f'it ended with status {status}: see above'] if status else []
 
@@ -57,18 +57,13 @@ def clean_notebooks() -> list[str]:
 
 
 def style() -> list[str]:
-    return ran(
-        sys.executable,
-        '-m',
-        'ruff',
-        'check',
-        '--no-cache',
-        '--quiet',
-        'mnist_course',
-        'benchmarks',
-        'tests',
-        'website',
-    ) or ran(sys.executable, '-m', 'mypy', '--no-error-summary')
+    folders = ('tests', 'benchmarks', 'tools', 'website')
+    ruff = (sys.executable, '-m', 'ruff')
+    return (
+        ran(*ruff, 'check', '--no-cache', '--quiet', 'mnist_course', 'nbs', *folders)
+        or ran(*ruff, 'format', '--no-cache', '--check', '--quiet', *folders)
+        or ran(sys.executable, '-m', 'mypy', '--no-error-summary')
+    )
 
 
 def nbdev_test() -> list[str]:
@@ -98,8 +93,8 @@ STEPS = [
     (
         'style and types',
         style,
-        'ruff check --fix mends much of it; change the notebook, not the library, then run '
-        'nbdev_export.',
+        'ruff check --fix and ruff format mend much of it; change the notebook, not the '
+        'library, then run nbdev_export.',
     ),
     (
         'nbdev_test: every cell of every notebook, shrunk',

@@ -14,6 +14,9 @@ from base64 import b64encode
 
 import pytest
 
+from test_notebooks import outputs, small
+from tools.run import run
+
 CANDIDATES = [
     'chromium',
     'chromium-browser',
@@ -399,3 +402,9 @@ def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, cour
     page.locator('.widget-vbox').get_by_text('Right.', exact=True).first.wait_for()
     assert json.loads((course / 'nbs' / 'progress.json').read_text()) == {'02_model': ['q1', 'a']}
     (course / 'nbs' / 'progress.json').unlink()
+
+
+def test_a_kernel_runs_while_a_browser_is_open(chromium, tmp_path):
+    "Playwright keeps an event loop of its own in this thread."
+    run(small(tmp_path / 'a.ipynb', 'n = 1', '2*n + 40'), tmp_path / 'out.ipynb')
+    assert '42' in outputs(tmp_path / 'out.ipynb')

@@ -267,9 +267,3 @@ def test_a_run_leaves_the_environment_as_it_was(tmp_path, monkeypatch):
     run(page, tmp_path / 'out.ipynb', env={'IN_TEST': None, 'NEW': 'x'})
     assert "(None, 'x')" in outputs(tmp_path / 'out.ipynb')
     assert os.environ['IN_TEST'] == '1' and 'NEW' not in os.environ
-
-
-def test_a_kernel_runs_while_a_browser_is_open(chromium, tmp_path):
-    "Playwright keeps an event loop of its own in this thread."
-    run(small(tmp_path / 'a.ipynb', 'n = 1', '2*n + 40'), tmp_path / 'out.ipynb')
-    assert '42' in outputs(tmp_path / 'out.ipynb')

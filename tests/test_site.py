@@ -345,7 +345,7 @@ class C(Base):
         'Both.',
     ]
     assert api.about_name(text, 'N', [])[1] == '```python\nN = 3  # of them\n```'
-    assert api.about_name(text, 'LONG', [])[1] == '```python\nLONG = …\n```'
+    assert api.about_name(text, 'LONG', [])[1] == '```python\nLONG: list[int] = …\n```'
     assert api.about_name(text, 'far', [])[1] == 'It comes from [other](other.md#far).'
     assert api.summary_of({'m': text, 'other': 'def far():\n    "Far."\n'}, 'm', 'far') == 'Far.'
 

@@ -1,5 +1,5 @@
-"""What Sphinx needs to know; tools/site/build.py makes the pages that it reads, and says the rest in
-course.json."""
+"""What Sphinx needs to know; tools/site/build.py makes the pages that it reads, and says the rest
+in course.json."""
 
 import json
 import os
