@@ -7,6 +7,7 @@ make test        runs every check, and changes no file
 make notebooks   runs all notebooks in full and keeps their outputs (ARGS=03_training: that one alone)
 make bench       measures, and writes benchmarks/bench.json and serve.json
 make serve       a page to draw on, and an API, at http://127.0.0.1:8000 (ARGS=--no-browser and other options of mnist_serve)
+make mutants     puts small faults into the library and says which of them no test sees (ARGS='evaluation --count 10'; two hours, goes on where it was)
 make site        the course as a web site, in website/html (needs npm)
 make weights     trains the weights that ship with the package again
 make clean       removes .venv and the caches; keeps what you have trained (mnist_model.pth, its figures, data/) and your notebooks
@@ -26,7 +27,7 @@ READY := .venv/ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PYTHONUTF8 := 1
 
-.PHONY: help setup course train test notebooks bench serve site weights clean
+.PHONY: help setup course train test notebooks bench serve mutants site weights clean
 
 help: ; $(info $(HELP)) @:
 
@@ -66,6 +67,9 @@ bench: $(READY)
 
 serve: $(READY)
 	@$(BIN)/mnist_serve $(ARGS)
+
+mutants: $(READY)
+	@$(BIN)/python -m tools.mutants $(ARGS)
 
 site: $(READY)
 	@$(BIN)/python -m tools.site.build $(ARGS)
