@@ -7,6 +7,7 @@ make test        runs every check, and changes no file
 make notebooks   runs all notebooks in full and keeps their outputs (ARGS=03_training: that one alone)
 make bench       measures, and writes benchmarks/bench.json and serve.json
 make serve       a page to draw on, and an API, at http://127.0.0.1:8000 (ARGS=--no-browser and other options of mnist_serve)
+make mutants     puts small faults into the library and says which of them no test sees (ARGS='evaluation --count 10'; two hours, goes on where it was)
 make site        the course as a web site, in website/html (needs npm)
 make weights     trains the weights that ship with the package again
 make clean       removes .venv and the caches; keeps what you have trained (mnist_model.pth, its figures, data/) and your notebooks
@@ -26,7 +27,7 @@ READY := .venv/ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PYTHONUTF8 := 1
 
-.PHONY: help setup course train test notebooks bench serve site weights clean
+.PHONY: help setup course train test notebooks bench serve mutants site weights clean
 
 help: ; $(info $(HELP)) @:
 
@@ -57,23 +58,27 @@ test: $(READY)
 	@$(BIN)/python tests/run.py
 
 notebooks: $(READY)
-	@$(BIN)/python benchmarks/notebooks.py $(ARGS)
+	@$(BIN)/python -m tools.run $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 	@$(BIN)/python benchmarks/serve.py
+	@$(BIN)/python -m tools.blocks
 
 serve: $(READY)
 	@$(BIN)/mnist_serve $(ARGS)
 
+mutants: $(READY)
+	@$(BIN)/python -m tools.mutants $(ARGS)
+
 site: $(READY)
-	@$(BIN)/python website/build.py $(ARGS)
+	@$(BIN)/python -m tools.site.build $(ARGS)
 
 weights: $(READY)
 	@$(BIN)/python benchmarks/weights.py $(ARGS)
 
 clean:
 	@rm -rf .venv build dist website/html mnist_course.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@find mnist_course nbs benchmarks tests website -name __pycache__ -prune -exec rm -rf {} +
+	@find mnist_course nbs benchmarks tests tools website -name __pycache__ -prune -exec rm -rf {} +
 	@for f in data mnist_model.pth mnist_checkpoint.pth predictions.png training_history.png; do \
 	  if test -e $$f; then echo "kept: $$f"; fi; done

@@ -1,10 +1,11 @@
-"""Measure what the course claims, and write it to benchmarks/bench.json, seeds.json and inference.json: an hour or two on two cores.
+"""Measure what the course claims, and write it to benchmarks/bench.json, seeds.json and
+inference.json: an hour or two on two cores.
 
     python benchmarks/bench.py [--quick] [RUNG …]
 
-The rungs of 11_recipes are climbed in turn, seed after seed, each in a fresh process (ladder.py says what is timed). With names of rungs only these
-are measured, and the others stay as they are; --quick shrinks everything to see that it runs, and writes nothing.
-"""
+The rungs of 11_recipes are climbed in turn, seed after seed, each in a fresh process (ladder.py
+says what is timed). With names of rungs only these are measured, and the others stay as they
+are; --quick shrinks everything to see that it runs, and writes nothing."""
 
 import argparse
 import json
@@ -169,9 +170,6 @@ def main() -> None:
     import inference
 
     inference.write()
-    from notebooks import fill_all
-
-    fill_all()
 
 
 if __name__ == '__main__':

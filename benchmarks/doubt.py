@@ -1,9 +1,10 @@
-"""What the shipped network makes of pictures that are no digit: `python benchmarks/doubt.py FASHION FONTS`.
+"""What the shipped network makes of pictures that are no digit: `python benchmarks/doubt.py FASHION
+FONTS`.
 
-FASHION is a folder with the files of Fashion-MNIST (t10k-images-idx3-ubyte.gz), FONTS one with font files, of which those are left out that the
-network has learnt from. The softmax of a network of 03 is the comparison. Everything goes through the steps of `predict`. Counts go to
-benchmarks/doubt.json, and the marked blocks of README and notebooks are filled.
-"""
+FASHION is a folder with the files of Fashion-MNIST (t10k-images-idx3-ubyte.gz), FONTS one with
+font files, of which those are left out that the network has learnt from. The softmax of a
+network of 03 is the comparison. Everything goes through the steps of `predict`. Counts go to
+benchmarks/doubt.json; `python -m tools.blocks` fills README and notebooks from there."""
 
 import argparse
 import gzip
@@ -170,9 +171,6 @@ def main() -> None:
     }
     print(json.dumps(result, indent=1))
     (HERE / 'doubt.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
-    from notebooks import fill_all
-
-    fill_all()
 
 
 if __name__ == '__main__':

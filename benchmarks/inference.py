@@ -1,7 +1,8 @@
-"""How fast pictures are read: `python benchmarks/inference.py`, also a part of `make bench`; writes benchmarks/inference.json.
+"""How fast pictures are read: `python benchmarks/inference.py`, also a part of `make bench`; writes
+benchmarks/inference.json.
 
-One core, but for the networks, which take all. The commands are whole processes from a cold start, each in turn with `python -c "import torch"`.
-"""
+One core, but for the networks, which take all. The commands are whole processes from a cold
+start, each in turn with `python -c "import torch"`."""
 
 import json
 import os
@@ -35,19 +36,28 @@ def milliseconds(f, times):
     return round(statistics.median(spent), 2)
 
 def peak():
-    "The highest memory in MB: since the mark was set where the system allows that, else since the start."
-    try: return int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])/1e3
-    except OSError: return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6
+    "The highest memory in MB: since the mark was set where the system allows it, else in all."
+    try:
+        lines = Path('/proc/self/status').read_text().splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6
+    return int(next(line for line in lines if line.startswith('VmHWM')).split()[1])/1e3
 
 image = load_mnist()[0][0][0].numpy()
 moved = np.roll(image, 4, 1)  # no longer in the middle: not of MNIST's form
 predict(image), predict(moved)
-if (mark := Path('/proc/self/clear_refs')).exists(): mark.write_text('5')  # forget the peak of the imports
+mark = Path('/proc/self/clear_refs')
+if mark.exists():
+    mark.write_text('5')  # forget the peak of the imports
 before = peak()
 photo = milliseconds(lambda: preprocess(sys.argv[1]), 9)
 more = peak() - before
-print(json.dumps({'more_mb': round(more), 'milliseconds': {'preprocess, 12 megapixels': photo, 'predict, 28 × 28 as in MNIST': milliseconds(lambda: predict(image), 50),
-                  'predict, another 28 × 28': milliseconds(lambda: predict(moved), 50)}}))
+times = {
+    'preprocess, 12 megapixels': photo,
+    'predict, 28 × 28 as in MNIST': milliseconds(lambda: predict(image), 50),
+    'predict, another 28 × 28': milliseconds(lambda: predict(moved), 50),
+}
+print(json.dumps({'more_mb': round(more), 'milliseconds': times}))
 """
 
 NETWORKS = r"""
@@ -71,16 +81,22 @@ def measure(read):
             times.append(time.perf_counter() - start)
         return statistics.median(times)
     spent(images.split(250))
-    return dict(per_second=round(250/spent(images.split(250))), milliseconds=round(1000*spent(images[:500].split(1)), 3))
+    per_second = round(250/spent(images.split(250)))
+    return dict(per_second=per_second, milliseconds=round(1000*spent(images[:500].split(1)), 3))
 
 found = {}
 torch.set_grad_enabled(False)
-models = {'MnistCNN': load_model(ASSETS/'course_model.pth'), 'wide': load_model(), 'lean': create_model('lean').to(memory_format=torch.channels_last).eval()}
+models = {
+    'MnistCNN': load_model(ASSETS/'course_model.pth'),
+    'wide': load_model(),
+    'lean': create_model('lean').to(memory_format=torch.channels_last).eval(),
+}
 with tempfile.TemporaryDirectory() as folder:
     for name, model in models.items():
         session = onnxruntime.InferenceSession(export_onnx(model, Path(folder)/'model.onnx'))
         found[f'{name}, PyTorch'] = measure(FromPixels(model).eval())
-        found[f'{name}, ONNX Runtime'] = measure(lambda xb: session.run(['probs'], {'images': xb.numpy()}))
+        run = lambda xb: session.run(['probs'], {'images': xb.numpy()})
+        found[f'{name}, ONNX Runtime'] = measure(run)
 print(json.dumps(found))
 """
 
@@ -141,6 +157,3 @@ def write() -> None:
 
 if __name__ == '__main__':
     write()
-    from notebooks import fill_all
-
-    fill_all()

@@ -1,10 +1,11 @@
-"""The rungs of 11_recipes: each trains a network in one way and says how long it took and how well it reads.
+"""The rungs of 11_recipes: each trains a network in one way and says how long it took and how well
+it reads.
 
-    python benchmarks/ladder.py RUNG SEED [--quick]      one rung, in this process: one JSON document
+    python benchmarks/ladder.py RUNG SEED [--quick]      one rung, in this process, as JSON
 
-`make bench` runs them in turn, each in a fresh process. The clock runs from before the first step to after the last; what is done per picture,
-per batch or per epoch counts, looking at the validation pictures after each epoch included; imports and reading files do not.
-"""
+`make bench` runs them in turn, each in a fresh process. The clock runs from before the first
+step to after the last; what is done per picture, per batch or per epoch counts, looking at the
+validation pictures after each epoch included; imports and reading files do not."""
 
 import argparse
 import json

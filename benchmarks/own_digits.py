@@ -1,10 +1,11 @@
 """How many real images of people's own digits are read: `python benchmarks/own_digits.py FOLDER`.
 
-The folder holds images and a manifest.csv with the columns file, label and kind, perhaps also a folder `numbers` with pages of several digits and
-a manifest.csv with the columns file and text. They are development images: while the reader was made, its mistakes on them showed which kinds of
-pages the page maker lacked. Nothing was trained on them. Counts for each kind go to benchmarks/own_digits.json, never an image, since they may not
-be given away. The marked blocks of README and notebooks are filled.
-"""
+The folder holds images and a manifest.csv with the columns file, label and kind, perhaps also a
+folder `numbers` with pages of several digits and a manifest.csv with the columns file and text.
+They are development images: while the reader was made, its mistakes on them showed which kinds
+of pages the page maker lacked. Nothing was trained on them. Counts for each kind go to
+benchmarks/own_digits.json, never an image, since they may not be given away. `python -m
+tools.blocks` fills README and notebooks from there."""
 
 import argparse
 import csv
@@ -23,7 +24,8 @@ def manifest(folder: Path) -> list[dict]:
 
 
 def edits(a: str, b: str) -> int:
-    "How many digits must be changed, added or left out to turn one number into another (Levenshtein)."
+    """How many digits must be changed, added or left out to turn one number into another
+    (Levenshtein)."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         above, row[0] = row[0], i
@@ -33,7 +35,8 @@ def edits(a: str, b: str) -> int:
 
 
 def singles(folder: Path, ways: dict[str, Callable]) -> dict[str, dict]:
-    "For each kind of image: how many, and how many each way reads rightly; each way is a function of a path."
+    """For each kind of image: how many, and how many each way reads rightly; each way is a
+    function of a path."""
     kinds: dict[str, dict] = {}
     for row in manifest(folder):
         counts = kinds.setdefault(row['kind'], {'images': 0, **dict.fromkeys(ways, 0)})
@@ -47,7 +50,8 @@ def singles(folder: Path, ways: dict[str, Callable]) -> dict[str, dict]:
 
 
 def pages(folder: Path, read_number: Callable) -> dict:
-    "The pages with several digits: how many are read without a mistake, and how many digits are wrong."
+    """The pages with several digits: how many are read without a mistake, and how many digits
+    are wrong."""
     counts = {'pages': 0, 'exact': 0, 'digits': 0, 'digits_wrong': 0}
     for row in manifest(folder):
         text = '|'.join(
@@ -98,9 +102,6 @@ def main() -> None:
         result['numbers'] = pages(args.folder / 'numbers', read_number)
     print(json.dumps(result, indent=1))
     (HERE / 'own_digits.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
-    from notebooks import fill_all
-
-    fill_all()
 
 
 if __name__ == '__main__':

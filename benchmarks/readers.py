@@ -1,7 +1,7 @@
 """How many drawn pages the reader reads, by kind: `python benchmarks/readers.py [--pages N]`.
 
-The page maker draws them of validation digits. Real images are counted by `own_digits.py`. Counts go to benchmarks/readers.json.
-"""
+The page maker draws them of validation digits. Real images are counted by `own_digits.py`.
+Counts go to benchmarks/readers.json."""
 
 import argparse
 import json

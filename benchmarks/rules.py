@@ -1,9 +1,9 @@
 """What each step of 06's reader is worth on real images: `python benchmarks/rules.py FOLDER`.
 
-The folder holds real images and a manifest.csv, as `own_digits.py` takes them. Every version of the reader in `mnist_course.your_digit.RUNGS` reads
-them with the network of 03; counts by kind of image go to benchmarks/rules.json, never an image. They are development images: they were looked at
-while the course was written, and nothing was trained on them.
-"""
+The folder holds real images and a manifest.csv, as `own_digits.py` takes them. Every version of
+the reader in `mnist_course.your_digit.RUNGS` reads them with the network of 03; counts by kind
+of image go to benchmarks/rules.json, never an image. They are development images: they were
+looked at while the course was written, and nothing was trained on them."""
 
 import argparse
 import json

@@ -1,7 +1,7 @@
-"""How the server bears a load: `python benchmarks/serve.py [--seconds 60]` starts it, sends pictures from 32 clients, and writes benchmarks/serve.json.
+"""How the server bears a load: `python benchmarks/serve.py [--seconds 60]` starts it, sends
+pictures from 32 clients, and writes benchmarks/serve.json.
 
-First small pictures alone, then the same with 2 % of photographs of 12 megapixels among them.
-"""
+First small pictures alone, then the same with 2 % of photographs of 12 megapixels among them."""
 
 import argparse
 import http.client

@@ -1,11 +1,13 @@
-"""Train the weights that ship with the package: `python benchmarks/weights.py [course|finder|handwriting]`, three hours on two cores.
+"""Train the weights that ship with the package: `python benchmarks/weights.py
+[course|finder|handwriting]`, three hours on two cores.
 
-course_model.pth is what `mnist_train` leaves, for the pages that teach with it. finder.pth finds digits on pages: it learns from pages that a
-program draws with training digits, and a training that was stopped goes on where it was. mnist_model.pth is what `predict` uses: trained by the
-recipes `HANDWRITING` and `CALM` of 12_robustness on MNIST, on images of no digit, and on digits that the finder cut out of drawn pages. The
-temperature and the confidence below which it doubts are chosen on validation images; the test set is opened once, at the end, and its result kept
-in the file's header.
-"""
+course_model.pth is what `mnist_train` leaves, for the pages that teach with it. finder.pth finds
+digits on pages: it learns from pages that a program draws with training digits, and a training
+that was stopped goes on where it was. mnist_model.pth is what `predict` uses: trained by the
+recipes `HANDWRITING` and `CALM` of 12_robustness on MNIST, on images of no digit, and on digits
+that the finder cut out of drawn pages. The temperature and the confidence below which it doubts
+are chosen on validation images; the test set is opened once, at the end, and its result kept in
+the file's header."""
 
 import argparse
 import os
@@ -55,7 +57,8 @@ def some_page_digits(seed: int, pages: int) -> tuple:
 
 
 def all_page_digits() -> tuple:
-    "The same from `PAGES` pages, drawn by a process a core: images (N,28,28) uint8 and labels (N,), -1 for no digit."
+    """The same from `PAGES` pages, drawn by a process a core: images (N,28,28) uint8 and labels
+    (N,), -1 for no digit."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 

@@ -1,4 +1,5 @@
-"""What must hold of the notebooks and the library as they are committed. A check returns its complaints: none, and all is well."""
+"""What must hold of the notebooks and the library as they are committed. A check returns its
+complaints: none, and all is well."""
 
 import ast
 import json
@@ -10,10 +11,11 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from notebooks import as_text, clean, fill, source, tags
+from tools.notebooks import as_text, clean, fill, source, tags
 
 MACHINE_PATH = re.compile(
-    r'(?<![\w.])/(?:home|root|Users|tmp|work|private|var/folders)\b[^\s\'"<>]*|(?<!\w)[A-Z]:\\+\w\S*'
+    r'(?<![\w.])/(?:home|root|Users|tmp|work|private|var/folders)\b[^\s\'"<>]*'
+    r'|(?<!\w)[A-Z]:\\+\w\S*'
 )
 ADDRESS = re.compile(r'\b0x[0-9a-fA-F]{6,}\b')
 ALT = re.compile(r'<img [^>]*alt="[^"]*\w[^"]*"')
@@ -60,7 +62,8 @@ def about_output(output: dict) -> list[str]:
 
 
 def must_show(code: str) -> str:
-    "What a cell of this code leaves when it is run: 'a figure', 'an output', or '' where that cannot be told."
+    """What a cell of this code leaves when it is run: 'a figure', 'an output', or '' where that
+    cannot be told."""
     try:
         body = ast.parse(code).body
     except SyntaxError:
@@ -135,7 +138,7 @@ def was_run_here(nb: dict) -> bool:
 
 def about_notebook(
     path: Path,  # a notebook
-    as_committed: bool,  # judge it as it lies there; else one that a reader has run is judged as it would be cleaned
+    as_committed: bool,  # as it lies; else what was run here is judged as if cleaned
 ) -> list[str]:
     "What is wrong with a notebook file."
     nb = read(path)
@@ -165,7 +168,8 @@ def command(name: str) -> str:
     found = shutil.which(name, path=sysconfig.get_path('scripts')) or shutil.which(name)
     if not found:
         raise SystemExit(
-            f'there is no command {name}: install the course with `make setup`, or pip install -e ".[dev]"'
+            f'there is no command {name}: install the course with `make setup`, or pip install -e '
+            '".[dev]"'
         )
     return found
 
@@ -185,7 +189,8 @@ def differing(one: Path, other: Path, pattern: str) -> list[str]:
 
 
 def copy_course(root: Path, folder: Path) -> Path:
-    "A copy of the notebooks and of what they read beside the library, so that nothing is written in the checkout; its folder."
+    """A copy of the notebooks and of what they read beside the library, so that nothing is
+    written in the checkout; its folder."""
     for part in ('nbs', 'benchmarks', 'test_images'):
         shutil.copytree(
             root / part, folder / part, ignore=shutil.ignore_patterns('.*', '__pycache__')

@@ -49,7 +49,8 @@ def chromium():
         browser.close()
 
 
-# a shell that runs the tests in its background tells them to ignore Ctrl-C, and so would the processes that they start
+# a shell that runs the tests in its background tells them to ignore Ctrl-C, and so would the
+# processes that they start
 HEARS_CTRL_C = (
     {} if os.name == 'nt' else {'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
 )

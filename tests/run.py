@@ -1,8 +1,8 @@
 """Every check of the course, in order, stopping at the first that fails: `make test` runs this.
 
-It changes no file of the checkout. With CI set, notebooks are judged as they are committed; elsewhere one that you have run yourself is
-judged as it would be cleaned, so that reading the course fails no test.
-"""
+It changes no file of the checkout. With CI set, notebooks are judged as they are committed;
+elsewhere one that you have run yourself is judged as it would be cleaned, so that reading the
+course fails no test."""
 
 import hashlib
 import os
@@ -13,19 +13,20 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / 'benchmarks'), str(ROOT / 'tests')]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 sys.dont_write_bytecode = True
 os.environ.setdefault(
     'OMP_WAIT_POLICY', 'passive'
 )  # threads that wait give way: two runs at a time else slow each other sixfold
 
 import checks  # noqa: E402
-from notebooks import blocks, notebooks  # noqa: E402
+from tools.blocks import blocks  # noqa: E402
+from tools.notebooks import notebooks  # noqa: E402
 
 
 def ran(*command: str, cwd: Path = ROOT) -> list[str]:
     "Run a command with its output shown; a complaint if it fails."
-    env = {**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'}
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONDONTWRITEBYTECODE': '1'}
     status = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL).returncode
     return [f'it ended with status {status}: see above'] if status else []
 
@@ -56,18 +57,13 @@ def clean_notebooks() -> list[str]:
 
 
 def style() -> list[str]:
-    return ran(
-        sys.executable,
-        '-m',
-        'ruff',
-        'check',
-        '--no-cache',
-        '--quiet',
-        'mnist_course',
-        'benchmarks',
-        'tests',
-        'website',
-    ) or ran(sys.executable, '-m', 'mypy', '--no-error-summary')
+    folders = ('tests', 'benchmarks', 'tools', 'website')
+    ruff = (sys.executable, '-m', 'ruff')
+    return (
+        ran(*ruff, 'check', '--no-cache', '--quiet', 'mnist_course', 'nbs', *folders)
+        or ran(*ruff, 'format', '--no-cache', '--check', '--quiet', *folders)
+        or ran(sys.executable, '-m', 'mypy', '--no-error-summary')
+    )
 
 
 def nbdev_test() -> list[str]:
@@ -83,18 +79,22 @@ STEPS = [
     (
         'the library equals the notebooks',
         library,
-        'nbdev_export writes the library anew from the notebooks; a file that comes from no notebook does not belong there.',
+        'nbdev_export writes the library anew from the notebooks; a file that comes from no '
+        'notebook does not belong there.',
     ),
     (
         'the notebooks are clean',
         clean_notebooks,
-        'python benchmarks/notebooks.py NAME runs a notebook in full and keeps clean outputs; without a name, all of them;\n'
-        '  python benchmarks/readme.py fills the marked blocks; nbdev_clean mends metadata; git restore nbs takes back your own changes.',
+        'python -m tools.run NAME runs a notebook in full and keeps clean outputs; '
+        'without a name, all of them;\n'
+        '  python -m tools.blocks fills the marked blocks; nbdev_clean mends metadata; git '
+        'restore nbs takes back your own changes.',
     ),
     (
         'style and types',
         style,
-        'ruff check --fix mends much of it; change the notebook, not the library, then run nbdev_export.',
+        'ruff check --fix and ruff format mend much of it; change the notebook, not the '
+        'library, then run nbdev_export.',
     ),
     (
         'nbdev_test: every cell of every notebook, shrunk',
@@ -117,6 +117,7 @@ def everything() -> dict[str, str]:
         'tests',
         'benchmarks',
         'test_images',
+        'tools',
         'website',
         '.ci',
         '.github',

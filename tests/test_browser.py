@@ -1,4 +1,5 @@
-"""JupyterLab in a real Chromium: a notebook opened and run as a reader does, and its interactive parts moved."""
+"""JupyterLab in a real Chromium: a notebook opened and run as a reader does, and its interactive
+parts moved."""
 
 import json
 import os
@@ -12,6 +13,9 @@ import urllib.request
 from base64 import b64encode
 
 import pytest
+
+from test_notebooks import outputs, small
+from tools.run import run
 
 CANDIDATES = [
     'chromium',
@@ -41,8 +45,18 @@ FLAGS = [
     '--disable-dev-shm-usage',
 ]
 IDLE = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-CELLS = """window.jupyterapp.shell.currentWidget.content.widgets.filter(w => w.model.type === 'code').map(w => ({
-    code: w.model.sharedModel.getSource(), count: w.model.executionCount, outputs: w.model.outputs.toJSON()}))"""
+CELLS = """window.jupyterapp.shell.currentWidget.content.widgets
+    .filter(w => w.model.type === 'code')
+    .map(w => ({
+        code: w.model.sharedModel.getSource(),
+        count: w.model.executionCount,
+        outputs: w.model.outputs.toJSON()}))"""
+FAILED = f"({CELLS}).some(c => c.outputs.some(o => o.output_type === 'error'))"
+DONE = f'({CELLS}).filter(c => c.code.trim()).every(c => c.count)'
+SCROLL = """([words, place]) => {  // the first cell that has these words
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    const has = w => w.model.sharedModel.getSource().includes(words);
+    notebook.scrollToItem(notebook.widgets.findIndex(has), place); }"""
 
 
 @pytest.fixture(scope='session')
@@ -117,8 +131,7 @@ def open_notebook(page, address: str, name: str) -> None:
 def run_all(page) -> list[dict]:
     "Run all cells and wait for the last one; the code cells with their outputs."
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    ended = f"({CELLS}).some(c => c.outputs.some(o => o.output_type === 'error')) || ({CELLS}).filter(c => c.code.trim()).every(c => c.count)"
-    page.wait_for_function(f'({IDLE}) && ({ended})', timeout=600_000)
+    page.wait_for_function(f'({IDLE}) && ({FAILED} || {DONE})', timeout=600_000)
     return page.evaluate(CELLS)
 
 
@@ -132,7 +145,8 @@ def errors(cells: list[dict]) -> list[str]:
 
 
 def alternative_texts(page) -> list[str]:
-    "Of every picture in the outputs; those that are on the screen must really be drawn, with theirs."
+    """Of every picture in the outputs; those that are on the screen must really be drawn, with
+    theirs."""
     outputs = [
         o['data']
         for c in page.evaluate(CELLS)
@@ -184,9 +198,7 @@ def test_01_data_runs_with_its_figures_and_their_alternative_text(page, jupyterl
 def test_02_model_has_a_slider_that_redraws_its_figure(page, jupyterlab):
     cells = runs_from_top_to_bottom(page, jupyterlab, '02_model')
     assert any('slider.observe' in c['code'] for c in cells)
-    page.evaluate("""() => {
-        const notebook = window.jupyterapp.shell.currentWidget.content;
-        notebook.scrollToItem(notebook.widgets.findIndex(w => w.model.sharedModel.getSource().includes('slider.observe')), 'center'); }""")
+    page.evaluate(SCROLL, ['slider.observe', 'center'])
     figure = page.locator('img[alt^="Edge kernel at 45 degrees"]')
     figure.wait_for()
     before = figure.get_attribute('src')
@@ -203,12 +215,7 @@ def test_02_model_has_a_slider_that_redraws_its_figure(page, jupyterlab):
 def test_sliders_redraw_their_figures_after_all_cells_have_run(page, jupyterlab, name, words):
     runs_from_top_to_bottom(page, jupyterlab, name)
     for word in words:
-        page.evaluate(
-            """word => {
-            const notebook = window.jupyterapp.shell.currentWidget.content;
-            notebook.scrollToItem(notebook.widgets.findIndex(w => w.model.sharedModel.getSource().includes(word)), 'center'); }""",
-            word,
-        )
+        page.evaluate(SCROLL, [word, 'center'])
         cell = page.locator('.jp-CodeCell', has_text=word)
         before = cell.locator('.widget-vbox img').get_attribute('alt')
         cell.locator('.widget-slider .noUi-handle').first.press('ArrowRight')
@@ -217,14 +224,16 @@ def test_sliders_redraw_their_figures_after_all_cells_have_run(page, jupyterlab,
 
 @pytest.fixture
 def widgets(page, jupyterlab):
-    "The page of widgets, run, with its first widget on the screen; one cell is brought there by its words."
+    """The page of widgets, run, with its first widget on the screen; one cell is brought there
+    by its words."""
     runs_from_top_to_bottom(page, jupyterlab, '09_widgets')
 
     def bring(words: str) -> None:
         page.evaluate(
             """words => {
             const notebook = window.jupyterapp.shell.currentWidget.content;
-            notebook.scrollToItem(notebook.widgets.findIndex(w => w.model.sharedModel.getSource().trim() === words), 'start'); }""",
+            const is = w => w.model.sharedModel.getSource().trim() === words;
+            notebook.scrollToItem(notebook.widgets.findIndex(is), 'start'); }""",
             words,
         )
 
@@ -300,7 +309,10 @@ def drop(page, target, files: dict[str, bytes]) -> None:
     held = page.evaluate_handle(
         """files => {
         const held = new DataTransfer();
-        for (const [name, text] of files) held.items.add(new File([Uint8Array.from(atob(text), c => c.charCodeAt(0))], name));
+        for (const [name, text] of files) {
+            const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+            held.items.add(new File([bytes], name));
+        }
         return held; }""",
         sent,
     )
@@ -353,7 +365,8 @@ def run_cell(page, words: str, code: str) -> None:
     page.evaluate(
         """([words, code]) => {
         const notebook = window.jupyterapp.shell.currentWidget.content;
-        notebook.activeCellIndex = notebook.widgets.findIndex(w => w.model.sharedModel.getSource().includes(words));
+        const has = w => w.model.sharedModel.getSource().includes(words);
+        notebook.activeCellIndex = notebook.widgets.findIndex(has);
         notebook.activeCell.model.sharedModel.setSource(code);
         notebook.scrollToItem(notebook.activeCellIndex, 'center'); }""",
         [words, code],
@@ -364,7 +377,11 @@ def run_cell(page, words: str, code: str) -> None:
 def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, course):
     open_notebook(page, jupyterlab, '02_model')
     page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
-    imports = 'from mnist_course.answers import exercises_of, quiz_of\nfrom mnist_course.exercises import ____\n\nq1, q2, q3 = exercises_of("02_model")\n'
+    imports = (
+        'from mnist_course.answers import exercises_of, quiz_of\n'
+        'from mnist_course.exercises import ____\n\n'
+        'q1, q2, q3 = exercises_of("02_model")\n'
+    )
     run_cell(
         page, 'exercises_of(', f'import os\nos.environ.pop("IN_TEST", None)\n{imports}'
     )  # as a reader's kernel, which has widgets and remembers
@@ -385,3 +402,9 @@ def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, cour
     page.locator('.widget-vbox').get_by_text('Right.', exact=True).first.wait_for()
     assert json.loads((course / 'nbs' / 'progress.json').read_text()) == {'02_model': ['q1', 'a']}
     (course / 'nbs' / 'progress.json').unlink()
+
+
+def test_a_kernel_runs_while_a_browser_is_open(chromium, tmp_path):
+    "Playwright keeps an event loop of its own in this thread."
+    run(small(tmp_path / 'a.ipynb', 'n = 1', '2*n + 40'), tmp_path / 'out.ipynb')
+    assert '42' in outputs(tmp_path / 'out.ipynb')

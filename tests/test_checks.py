@@ -7,7 +7,7 @@ import pytest
 
 import checks
 from conftest import ROOT
-from notebooks import as_text, clean
+from tools.notebooks import as_text, clean
 
 PNG = 'iVBORw0KGgoAAAANSUhEUg/tmp/home=='
 

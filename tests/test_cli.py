@@ -1,4 +1,5 @@
-"""The commands as a user meets them: what they leave, what they say, and what happens when they are stopped or cannot go on."""
+"""The commands as a user meets them: what they leave, what they say, and what happens when they
+are stopped or cannot go on."""
 
 import json
 import os
@@ -52,7 +53,8 @@ def same(one: dict, other: dict) -> bool:
 
 
 def assert_sentence(done: subprocess.CompletedProcess, status: int, *words: str):
-    "One clear sentence on standard error (after the usage, where that was wrong), no traceback, this status."
+    """One clear sentence on standard error (after the usage, where that was wrong), no
+    traceback, this status."""
     said = done.stderr.strip()
     assert done.returncode == status, done.stderr
     assert 'Traceback' not in said and said.splitlines()[-1].startswith('mnist_')
@@ -367,7 +369,8 @@ FULL = [
     ),
     RuntimeError('MPS backend out of memory (MPS allocated: 4.00 GB, other allocations: 1.00 GB)'),
     RuntimeError(
-        "[enforce fail at alloc_cpu.cpp:114] . DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+        "[enforce fail at alloc_cpu.cpp:114] . DefaultCPUAllocator: can't allocate memory: you "
+        'tried to allocate '
         '4000000000000 bytes. Error code 12 (Cannot allocate memory)'
     ),
     MemoryError(),
@@ -447,8 +450,11 @@ def test_help_needs_no_torch(name, tmp_path):
     done = in_python(
         f"""import sys
 from mnist_course.cli import {name} as main
-try: main(['--help'])
-except SystemExit as e: print('status', e.code, 'heavy', sorted({{'torch', 'numpy', 'matplotlib', 'PIL'}} & set(sys.modules)))""",
+heavy = {{'torch', 'numpy', 'matplotlib', 'PIL'}}
+try:
+    main(['--help'])
+except SystemExit as e:
+    print('status', e.code, 'heavy', sorted(heavy & set(sys.modules)))""",
         tmp_path,
     )
     assert '--out' in done.stdout and done.stdout.endswith('status 0 heavy []\n'), done.stderr

@@ -1,4 +1,5 @@
-"""Every exercise untouched, with its solution and with the usual mistakes; the questions; what is remembered."""
+"""Every exercise untouched, with its solution and with the usual mistakes; the questions; what
+is remembered."""
 
 import json
 import math
@@ -43,26 +44,48 @@ def defined_on(page: str, name: str) -> str:
 
 
 NAMES = {  # what the solutions of a page may use: the names that stand on it
-    '01_data': 'from mnist_course.data import *; train = load_mnist()[0]; (x_train, y_train), (x_valid, y_valid) = split(train); means = mean_digits(x_train, y_train)',
-    '02_model': 'from mnist_course.model import *; model = MnistCNN().eval(); spoilt = torch.zeros(784, 784).fill_diagonal_(math.nan).reshape(784, 1, 28, 28)',
+    '01_data': 'from mnist_course.data import *\n'
+    'train = load_mnist()[0]\n'
+    '(x_train, y_train), (x_valid, y_valid) = split(train)\n'
+    'means = mean_digits(x_train, y_train)',
+    '02_model': 'from mnist_course.model import *\n'
+    'model = MnistCNN().eval()\n'
+    'spoilt = torch.zeros(784, 784).fill_diagonal_(math.nan).reshape(784, 1, 28, 28)',
     '03_training': '',
-    '04_evaluation': 'from mnist_course.data import ASSETS, load_mnist; from mnist_course.evaluation import *; from mnist_course.training import load_model; '
+    '04_evaluation': 'from mnist_course.data import ASSETS, load_mnist\n'
+    'from mnist_course.evaluation import *\n'
+    'from mnist_course.training import load_model\n'
     "on_test = evaluate(load_model(ASSETS/'course_model.pth'), load_mnist()[1])",
-    '05_visualization': 'from mnist_course.data import ASSETS, load_mnist, split; from mnist_course.training import load_model; from mnist_course.visualization import *; '
-    "model = load_model(ASSETS/'course_model.pth'); four = split(load_mnist()[0])[1][0][4]",
+    '05_visualization': 'from mnist_course.data import ASSETS, load_mnist, split\n'
+    'from mnist_course.training import load_model\n'
+    'from mnist_course.visualization import *\n'
+    "model = load_model(ASSETS/'course_model.pth')\n"
+    'four = split(load_mnist()[0])[1][0][4]',
     '06_your_digit': 'import cv2, numpy as np; from mnist_course.your_digit import *\n'
-    'page = np.full((90, 90), 200, np.float32); page[10:80, 35:55] = 50\n'
-    'def strength_in_the_middle(window): return float(1 - page[45, 45]/estimate_background(page, window)[45, 45])',
+    'page = np.full((90, 90), 200, np.float32)\n'
+    'page[10:80, 35:55] = 50\n'
+    'def strength_in_the_middle(window):\n'
+    '    return float(1 - page[45, 45]/estimate_background(page, window)[45, 45])',
     '07_finder': 'import cv2, numpy as np; from mnist_course.pages import ellipse\n'
     + defined_on('07_finder', 'spots'),
-    '08_inference': 'import cv2; import numpy as np; from mnist_course.data import load_mnist, split; from mnist_course.finder import Core; '
-    'from mnist_course.inference import *; images, labels = split(load_mnist()[0])[1]\n'
-    + defined_on('08_inference', 'written'),
+    '08_inference': 'import cv2\n'
+    'import numpy as np\n'
+    'from mnist_course.data import load_mnist, split\n'
+    'from mnist_course.finder import Core\n'
+    'from mnist_course.inference import *\n'
+    'images, labels = split(load_mnist()[0])[1]\n' + defined_on('08_inference', 'written'),
     '09_widgets': 'from base64 import b64encode; from mnist_course.widgets import read_upload',
-    '11_recipes': 'from statistics import mean, stdev; from mnist_course.architectures import create_model; from mnist_course.recipes import operations\n'
-    'def times_uncertain(a, b): return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5',
-    '12_robustness': 'from mnist_course.data import load_mnist, split; from mnist_course.evaluation import predict_probs; from mnist_course.robustness import threshold_at_fpr; '
-    'from mnist_course.training import load_model; doubting = load_model(); valid = split(load_mnist()[0])[1]',
+    '11_recipes': 'from statistics import mean, stdev\n'
+    'from mnist_course.architectures import create_model\n'
+    'from mnist_course.recipes import operations\n'
+    'def times_uncertain(a, b):\n'
+    '    return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5',
+    '12_robustness': 'from mnist_course.data import load_mnist, split\n'
+    'from mnist_course.evaluation import predict_probs\n'
+    'from mnist_course.robustness import threshold_at_fpr\n'
+    'from mnist_course.training import load_model\n'
+    'doubting = load_model()\n'
+    'valid = split(load_mnist()[0])[1]',
 }
 
 
@@ -303,7 +326,8 @@ def test_a_file_that_knows_pages_by_other_numbers_is_read_and_kept(monkeypatch, 
 def test_under_test_nothing_is_written(monkeypatch, tmp_path):
     monkeypatch.delenv('MNIST_COURSE_PROGRESS')
     done = in_python(
-        "import os; os.environ['IN_TEST'] = '1'; from mnist_course.answers import exercises_of; print(exercises_of('02_model')[1].check(12)); print(os.listdir())",
+        "import os; os.environ['IN_TEST'] = '1'; from mnist_course.answers import exercises_of; "
+        "print(exercises_of('02_model')[1].check(12)); print(os.listdir())",
         tmp_path,
     )
     assert done.returncode == 0 and 'Right' in done.stdout and '[]' in done.stdout, done.stderr

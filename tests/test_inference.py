@@ -1,4 +1,5 @@
-"""The reader of two networks: what it makes of files and memory of every kind, where its boxes lie, when it warns, and that its work is bounded."""
+"""The reader of two networks: what it makes of files and memory of every kind, where its boxes
+lie, when it warns, and that its work is bounded."""
 
 import io
 from pathlib import Path
@@ -404,7 +405,8 @@ def test_any_damaged_file_is_an_image_or_a_sentence(file, changes, cut):
 
 
 def page_of(rows: list[str], step: int = 80) -> np.ndarray:
-    "A page with rows of MNIST's own validation digits, dark on light, `step` pixels from one to the next."
+    """A page with rows of MNIST's own validation digits, dark on light, `step` pixels from one
+    to the next."""
     images, labels = (t[-5_000:] for t in load_mnist()[0])
     page = np.full((90 * len(rows) + 50, step * max(map(len, rows)) + 80), 240, np.uint8)
     for r, row in enumerate(rows):
@@ -658,7 +660,8 @@ def test_the_box_of_each_image_that_comes_with_the_course_holds_its_digit(name):
 
 
 def locate_source(path: Path) -> Image.Image:
-    "An image as a viewer shows it, on white where it is transparent and dark, on black where it is light."
+    """An image as a viewer shows it, on white where it is transparent and dark, on black where
+    it is light."""
     from PIL import ImageOps
 
     image = ImageOps.exif_transpose(Image.open(path))

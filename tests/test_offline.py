@@ -13,7 +13,8 @@ from checks import command
 NO_SOCKETS = """
 import socket
 def refuse(*args, **kwargs): raise AssertionError(f'asked for the network: {args}')
-socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = socket.gethostbyname = refuse
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.create_connection = socket.getaddrinfo = socket.gethostbyname = refuse
 """
 PREDICT = """
 from mnist_course import evaluate, load_mnist, load_model
@@ -50,7 +51,8 @@ def output(args, cwd, env) -> str:
 
 
 def without_a_network() -> list[str]:
-    "What runs a command in a network namespace of its own, without any network, where the system allows that."
+    """What runs a command in a network namespace of its own, without any network, where the
+    system allows that."""
     prefix = ['unshare', '-rn']
     works = (
         shutil.which('unshare')

@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 from io import BytesIO
@@ -16,7 +15,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from conftest import ROOT
-from drawings import strokes
 from mnist_course import web_api
 from mnist_course.data import load_mnist
 from mnist_course.figures import data_url_bytes
@@ -28,22 +26,26 @@ from mnist_course.pages import make_page
 from mnist_course.serve import create_app
 from mnist_course.web_page import FILES, write_page
 from mnist_course.web_server import make_server
-
-sys.path.insert(0, str(ROOT / 'website'))
-from npm import fetch
+from tools.drawings import strokes
+from tools.site.npm import fetch
 
 PHOTO = ROOT / 'test_images' / 'chalk_2.jpg'
 DROP = """async ([selector, name, bytes]) => {
     const transfer = new DataTransfer();
     transfer.items.add(new File([Uint8Array.from(bytes)], name));
     for (const kind of ['dragenter', 'dragover', 'drop'])
-        document.querySelector(selector).dispatchEvent(new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+        document.querySelector(selector).dispatchEvent(
+            new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
 }"""
 PAINT = """strokes => {  // with the pad's own pen, on its own canvas
     const canvas = document.querySelector('#pad canvas'), context = canvas.getContext('2d');
     context.fillStyle = 'white';
     context.fillRect(0, 0, 280, 280);
-    for (const stroke of strokes) { context.beginPath(); stroke.forEach(([x, y]) => context.lineTo(x, y)); context.stroke(); }
+    for (const stroke of strokes) {
+        context.beginPath();
+        stroke.forEach(([x, y]) => context.lineTo(x, y));
+        context.stroke();
+    }
     return canvas.toDataURL();
 }"""
 READ = """async base64 => {  // what the page's own reader says of an image, in both its ways
@@ -141,7 +143,8 @@ def draw(page, digit: int, rng) -> None:
 
 
 def until(page, expression: str) -> None:
-    "Wait for something on the page. (Playwright's own way evaluates strings, which the page's policy forbids.)"
+    """Wait for something on the page. (Playwright's own way evaluates strings, which the page's
+    policy forbids.)"""
     for _ in range(1_200):
         if page.evaluate(expression):
             return
@@ -212,7 +215,9 @@ def test_a_second_finger_draws_nothing(page, address, engine):
     send('touchEnd', palm)  # the finger leaves first
     send('touchEnd')
     reads(page, '1')
-    ink = page.evaluate("""() => { const {data} = document.querySelector('#pad canvas').getContext('2d').getImageData(200, 200, 80, 80);
+    ink = page.evaluate("""() => {
+        const context = document.querySelector('#pad canvas').getContext('2d');
+        const {data} = context.getImageData(200, 200, 80, 80);
         return data.filter((v, i) => i%4 === 0 && v < 128).length; }""")
     assert ink == 0  # nothing where the palm lay
 
@@ -298,7 +303,8 @@ def test_several_digits_are_read_in_rows_with_a_box_around_each(page, address, e
     page.evaluate(DROP, ['.picture-drop', 'rows.png', list(png(np.concatenate(two)))])
     until(page, 'document.getElementById("number").textContent === "123\\n456"')
     assert page.inner_text('#about').startswith('the least confident digit: ')
-    green = page.evaluate("""() => { const canvas = document.getElementById('photo'), {width, height} = canvas;
+    green = page.evaluate("""() => {
+        const canvas = document.getElementById('photo'), {width, height} = canvas;
         const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
         let count = 0;
         for (let i = 0; i < data.length; i += 4) count += data[i] < 60 && data[i + 1] > 130;
@@ -374,9 +380,10 @@ class Comparison:
         one, rows = np.median(self.milliseconds, 0)
         slowest = np.max(self.milliseconds)
         print(
-            f'{len(self.milliseconds)} images, {self.count} answers: {len(self.wrong)} differ in digit, warning or '
-            f'place, {len(self.far)} by more than .02 in confidence, the largest by {self.largest:.4f}. In the '
-            f'browser predict takes {one:.0f} ms and readNumber {rows:.0f} (medians), at most {slowest:.0f}.'
+            f'{len(self.milliseconds)} images, {self.count} answers: {len(self.wrong)} differ in '
+            f'digit, warning or place, {len(self.far)} by more than .02 in confidence, the '
+            f'largest by {self.largest:.4f}. In the browser predict takes {one:.0f} ms and '
+            f'readNumber {rows:.0f} (medians), at most {slowest:.0f}.'
         )
         assert self.wrong == []
         assert len(self.far) <= 0.02 * self.count, self.far
@@ -405,9 +412,9 @@ def test_without_a_server_the_finder_says_the_same_for_pages_of_any_size(page, s
 def test_without_a_server_every_test_image_is_read_as_the_library_reads_it(page, static):
     """Both get the same pixels: those that `open_image` sees, in a PNG file.
 
-    So this compares everything after the decoder. Decoders of JPEG files differ by a level or two, and the page
-    shrinks an image of more than 2,560 pixels in its own way; the next test goes through the browser's decoder.
-    """
+    So this compares everything after the decoder. Decoders of JPEG files differ by a level or
+    two, and the page shrinks an image of more than 2,560 pixels in its own way; the next test
+    goes through the browser's decoder."""
     page.goto(static)
     until(page, '!!window.reading')
     compared = Comparison(page)
@@ -419,8 +426,8 @@ def test_without_a_server_every_test_image_is_read_as_the_library_reads_it(page,
 def test_without_a_server_every_test_image_is_opened_as_the_library_opens_it(page, static):
     """The files themselves, by the browser's decoder: formats, EXIF, transparency, color profiles.
 
-    The digits are the same, and 98 % of the confidences within .02; a warning may differ where a confidence does.
-    """
+    The digits are the same, and 98 % of the confidences within .02; a warning may differ where a
+    confidence does."""
     page.goto(static)
     until(page, '!!window.reading')
     compared = Comparison(page)
@@ -446,7 +453,8 @@ def drawn_row(digits, rng) -> bytes:
 
 
 def test_without_a_server_drawings_and_rows_are_read_as_the_library_reads_them(page, static):
-    "A hundred drawn pages: single digits by the pad's own pen, rows of strokes, and pages as the finder learns from."
+    """A hundred drawn pages: single digits by the pad's own pen, rows of strokes, and pages as
+    the finder learns from."""
     page.goto(static)
     until(page, '!!window.reading')
     rng = np.random.default_rng(0)

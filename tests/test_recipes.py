@@ -1,4 +1,5 @@
-"""The recipes: what --recipe takes, the same weights from the same seed, several processes, and networks for other programs."""
+"""The recipes: what --recipe takes, the same weights from the same seed, several processes, and
+networks for other programs."""
 
 import json
 import os

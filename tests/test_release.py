@@ -1,4 +1,5 @@
-"""The wheel and the source archive: built from a copy, installed in an empty environment, and used there as somebody does who has no repository."""
+"""The wheel and the source archive: built from a copy, installed in an empty environment, and
+used there as somebody does who has no repository."""
 
 import json
 import os
@@ -16,7 +17,7 @@ import zipfile
 import pytest
 
 from conftest import HEARS_CTRL_C, ROOT
-from notebooks import notebooks
+from tools.notebooks import notebooks
 
 BIN = 'Scripts' if os.name == 'nt' else 'bin'
 LEFT_OUT = shutil.ignore_patterns(
@@ -58,7 +59,8 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def installed(built, tmp_path_factory):
-    "A new environment with the wheel; PyTorch and the like are borrowed from this one. A function that runs a command of it."
+    """A new environment with the wheel; PyTorch and the like are borrowed from this one. A
+    function that runs a command of it."""
     home = tmp_path_factory.mktemp('empty')
     venv.create(home / 'env', with_pip=True)
     env = {k: v for k, v in os.environ.items() if k not in ('PYTHONHOME', 'VIRTUAL_ENV')}
@@ -170,15 +172,24 @@ def test_it_trains_reads_serves_and_opens_the_course_without_the_repository(inst
 def test_a_page_of_the_copied_course_runs_there(installed):
     output(installed, 'mnist_course', 'mine', '--no-lab')
     code = (
-        'import json, os; os.chdir("mine/nbs"); os.environ["IN_TEST"] = "1"\nfrom execnb.nbio import read_nb\nfrom execnb.shell import CaptureShell\n'
-        'shell = CaptureShell()\nfor cell in read_nb("00_start_here.ipynb").cells:\n'
-        '    if cell.cell_type == "code" and "eval: false" not in cell.source:\n        shell.run(cell.source); assert not shell.exc, (cell.source, shell.exc)'
+        'import os\nos.chdir("mine/nbs")\nos.environ["IN_TEST"] = "1"\n'
+        'from execnb.nbio import read_nb\n'
+        'from execnb.shell import CaptureShell\n'
+        'shell = CaptureShell()\n'
+        'for cell in read_nb("00_start_here.ipynb").cells:\n'
+        '    if cell.cell_type == "code" and "eval: false" not in cell.source:\n'
+        '        shell.run(cell.source)\n'
+        '        assert not shell.exc, (cell.source, shell.exc)\n'
     )
     output(installed, 'python', '-c', code)
 
 
 def test_without_jupyterlab_the_command_says_what_to_install(installed):
-    code = "import sys; sys.modules['jupyterlab'] = None\nfrom mnist_course.cli import mnist_course\nsys.exit(mnist_course(['lab']))"
+    code = (
+        "import sys\nsys.modules['jupyterlab'] = None\n"
+        'from mnist_course.cli import mnist_course\n'
+        "sys.exit(mnist_course(['lab']))"
+    )
     done = installed('python', '-c', code, capture_output=True)
     assert (
         done.returncode == 1

@@ -221,7 +221,8 @@ FAULTS = {
     'PostScript': (
         400,
         dict(
-            data=b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n10 10 moveto showpage\n%%EOF\n'
+            data=b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n'
+            b'10 10 moveto showpage\n%%EOF\n'
         ),
     ),
     'an icon': (400, dict(data=ICON)),
@@ -439,7 +440,9 @@ from PIL import Image
 from mnist_course.inference import predict
 raw = BytesIO()
 Image.new('RGBA', (9_000, 9_000), (255, 255, 255, 255)).save(raw, 'PNG')
-memory = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
+unit = 1 if sys.platform == 'darwin' else 1024
+def memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*unit
 before = memory()
 print(predict(raw.getvalue()).warning, '|', (memory() - before)/9_000**2)
 """

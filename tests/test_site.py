@@ -1,4 +1,5 @@
-"""The course as a web site: every link and anchor, nothing lost or let through from the notebooks, and pages that ask no other host for anything."""
+"""The course as a web site: every link and anchor, nothing lost or let through from the
+notebooks, and pages that ask no other host for anything."""
 
 import ast
 import functools
@@ -17,15 +18,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from notebooks import notebooks, source, tags
+from tools.notebooks import notebooks, source, tags
+from tools.site import api, npm, pages
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / 'website'))
-
-import api  # noqa: E402
-import npm  # noqa: E402
-import pages  # noqa: E402
-
 HIDDEN = re.compile(r'^#\| *hide\b', re.M)
 
 
@@ -94,7 +90,8 @@ def site(tmp_path_factory) -> Path:
         pytest.skip('no npm here: install Node.js to build the site (apt install npm)')
     out = tmp_path_factory.mktemp('site') / 'html'
     done = subprocess.run(
-        [sys.executable, str(ROOT / 'website' / 'build.py'), '--out', str(out)],
+        [sys.executable, '-m', 'tools.site.build', '--out', str(out)],
+        cwd=ROOT,
         env={**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -133,7 +130,8 @@ def address(site):
 
 @pytest.fixture
 def page(chromium, address):
-    "A tab; what it asked other hosts for, what failed and what was said on its console stand in `page.wrong`."
+    """A tab; what it asked other hosts for, what failed and what was said on its console stand
+    in `page.wrong`."""
     page = chromium.new_page(viewport={'width': 1300, 'height': 900})
     page.set_default_timeout(120_000)
     page.wrong = []
@@ -288,34 +286,28 @@ def test_reference_has_every_public_name(parsed):
     for m in modules:
         text = m.read_text(encoding='utf-8')
         said = ''.join(parsed[f'api/{m.stem}.html'].text)
-        missing = [
-            n
-            for n in api.listed(text)
-            if n in api.names_in(text) and not re.search(rf'^\s*{n}(\s|#|$)', said, re.M)
-        ]
+        missing = [n for n in api.listed(text) if not re.search(rf'^\s*{n}(\s|#|$)', said, re.M)]
         assert not missing, m.name
-        steps = [
-            d
-            for d in ast.parse(text).body
-            if isinstance(d, (ast.FunctionDef, ast.ClassDef)) and d.name not in api.listed(text)
-        ]
-        inner = {
-            n for d in steps for n in range(d.lineno, d.end_lineno + 1)
-        }  # `#| exporti`: not in the reference
-        comments = [
-            c
-            for n, c in api.comments(text).items()
-            if n not in inner and re.match(r'    \w+:[\w.|\[\], ]+, #', text.splitlines()[n - 1])
-        ]
-        plain = [c for c in comments if re.fullmatch(r'[\w ,;]+', c)]
-        assert not [c for c in plain if c not in said], m.name
+        public = [d for n, d in api.names_in(text).items() if n in api.listed(text)]
+        for d in public:
+            if isinstance(d, ast.FunctionDef):
+                assert api.head(text, d) in said, (m.name, d.name)
 
 
-def test_reference_reads_a_function_as_it_is_written():
+def test_reference_shows_a_definition_as_it_is_written():
     text = """
+from .other import far
+
+__all__ = ['f', 'g', 'C', 'N', 'far', 'LONG']
+N = 3  # of them
+LONG: list[int] = [
+    1,
+]
+A, B = 1, 2
+
+@cache
 def f(
     x:int|str, # a | b
-    *names:str, # any *number*
     y:float=.5, # of `z`
 )->list[int]: # all of them
     "Says $what$ it does."
@@ -323,26 +315,39 @@ def f(
 
 def g(a, b=2): return a  # nor this
 
-def h(
-    a=None, # to draw on
-): # the Axes
-    "Draw."
+@dataclass(frozen=True)
+class C(Base):
+    "One of them."
+    n:int=1 # how many
+    def twice(self)->int: # doubled
+        "Both."
+        return 2*self.n
+    def _inner(self):
+        pass
 """
-    said, found = api.comments(text), api.names_in(text)
-    signature, words, table = api.about_function('f', found['f'], said)
-    assert 'f(x: int | str, *names: str, y: float = 0.5) -> list[int]' in signature
+    f, words, _ = api.about_name(text, 'f', [])[1:]
+    assert f.splitlines() == [
+        '```python',
+        'def f(',
+        '    x:int|str, # a | b',
+        '    y:float=.5, # of `z`',
+        ')->list[int]: # all of them',
+        '```',
+    ]
     assert words == r'Says \$what\$ it does.'
-    assert table.splitlines()[2:] == [
-        r'| `x` | `int \| str` |  | a \| b |',
-        r'| `*names` | `str` |  | any \*number\* |',
-        '| `y` | `float` | `0.5` | of `z` |',
-        '| *returns* | `list[int]` |  | all of them |',
+    assert api.about_name(text, 'g', [])[1] == '```python\ndef g(a, b=2):\n```'
+    fields = '@dataclass(frozen=True)\nclass C(Base):\n    n:int=1 # how many'
+    method = 'def twice(self)->int: # doubled'
+    assert api.about_name(text, 'C', [])[1:-1] == [
+        f'```python\n{fields}\n```',
+        'One of them.',
+        f'```python\n{method}\n```',
+        'Both.',
     ]
-    assert api.about_function('g', found['g'], said) == ['```python\ng(a, b=2)\n```', '', '']
-    assert api.about_function('h', found['h'], said)[2].splitlines()[2:] == [
-        '| `a` | `None` | to draw on |',
-        '| *returns* |  | the Axes |',
-    ]
+    assert api.about_name(text, 'N', [])[1] == '```python\nN = 3  # of them\n```'
+    assert api.about_name(text, 'LONG', [])[1] == '```python\nLONG: list[int] = …\n```'
+    assert api.about_name(text, 'far', [])[1] == 'It comes from [other](other.md#far).'
+    assert api.summary_of({'m': text, 'other': 'def far():\n    "Far."\n'}, 'm', 'far') == 'Far.'
 
 
 def test_links_that_leave_the_site_go_to_the_repository():
@@ -374,7 +379,8 @@ def test_without_npm_one_sentence_says_so(tmp_path, monkeypatch):
 def test_the_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / 'mine.txt').write_text('mine')
     done = subprocess.run(
-        [sys.executable, str(ROOT / 'website' / 'build.py'), '--out', str(tmp_path)],
+        [sys.executable, '-m', 'tools.site.build', '--out', str(tmp_path)],
+        cwd=ROOT,
         env={**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'},
         stdin=subprocess.DEVNULL,
         capture_output=True,

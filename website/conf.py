@@ -1,13 +1,12 @@
-"""What Sphinx needs to know; build.py makes the pages that it reads, and says the rest in course.json."""
+"""What Sphinx needs to know; tools/site/build.py makes the pages that it reads, and says the rest
+in course.json."""
 
 import json
 import os
-import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / 'benchmarks')]
-PAGES = Path(os.environ['COURSE_PAGES'])  # set by build.py
+PAGES = Path(os.environ['COURSE_PAGES'])  # set by tools/site/build.py
 course = json.loads((PAGES / 'course.json').read_text(encoding='utf-8'))
 
 project, author, release, language = 'mnist_course', course['author'], course['version'], 'en'
@@ -24,7 +23,7 @@ nb_execution_mode = 'off'
 nb_merge_streams = True
 myst_enable_extensions = ['dollarmath', 'amsmath']
 myst_heading_anchors = 3
-myst_heading_slug_func = 'pages.slug'
+myst_heading_slug_func = 'tools.site.pages.slug'
 myst_links_external_new_tab = False
 
 html_theme = 'sphinx_book_theme'

@@ -1,18 +1,16 @@
-"""The picture of README, website/page.png: the page to draw on, with a digit drawn and a picture read. `python website/picture.py` needs Chromium."""
+"""The picture of README, website/page.png: the page to draw on, with a digit drawn and a picture
+read. `python -m tools.site.screenshot` needs Chromium."""
 
 import shutil
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / 'tests'))
-from drawings import strokes  # noqa: E402
-from mnist_course.serve import create_app  # noqa: E402
-from mnist_course.web_server import make_server  # noqa: E402
+from mnist_course.serve import create_app
+from mnist_course.web_server import make_server
+from tools.drawings import strokes
+from tools.notebooks import ROOT
 
 server = make_server(create_app(), port=0)
 threading.Thread(target=server.run, daemon=True).start()
@@ -30,7 +28,7 @@ with sync_playwright() as p:
             if k == 0:
                 page.mouse.down()
         page.mouse.up()
-    page.set_input_files('input[type=file]', HERE.parent / 'test_images' / 'chalk_2.jpg')
+    page.set_input_files('input[type=file]', ROOT / 'test_images' / 'chalk_2.jpg')
     page.wait_for_timeout(3_000)
-    page.screenshot(path=HERE / 'page.png', full_page=True)
+    page.screenshot(path=ROOT / 'website' / 'page.png', full_page=True)
     browser.close()

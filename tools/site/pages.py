@@ -1,4 +1,5 @@
-"""A notebook as a page of the site: without what only nbdev reads, its pictures as files, its links leading to where things are."""
+"""A notebook as a page of the site: without what only nbdev reads, its pictures as files, its
+links leading to where things are."""
 
 import base64
 import hashlib
@@ -11,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
-from notebooks import ROOT, source, tags
-from readme import reading_minutes
+from tools.notebooks import ROOT, reading_minutes, source, tags
 
 DIRECTIVE = re.compile(r'^#\|.*\n?', re.M)
 HIDDEN = re.compile(r'^#\| *(hide|include: *false)\b', re.M)
@@ -22,7 +22,8 @@ INTERACTIVE = '*Here something moves, in JupyterLab only: `make course` opens it
 
 
 def slug(title: str) -> str:
-    "The anchor that JupyterLab gives a heading; without a percent sign, which MyST never finds again."
+    """The anchor that JupyterLab gives a heading; without a percent sign, which MyST never finds
+    again."""
     return title.replace(' ', '-').replace('%', '')
 
 
@@ -50,7 +51,8 @@ def module_of(nb: dict) -> str:
 
 
 def title_of(nb: dict, number: str) -> str:
-    "What the list of pages calls it: its number, and its title up to the colon; in a folder, what comes after its name."
+    """What the list of pages calls it: its number, and its title up to the colon; in a folder,
+    what comes after its name."""
     text = plain(source(nb['cells'][0]).splitlines()[0].lstrip('# '))
     if number:
         return f'{number} {text.split(":")[0]}'
@@ -78,7 +80,8 @@ def picture_file(
     folder: Path,  # where pictures are kept
     up: str,  # from the page to the site's root: '' or '../'
 ) -> Callable[[re.Match], str]:  # for re.sub with PICTURE
-    "Puts a picture that stands in the page into a file of its own, and says how high it is, so that nothing moves while it loads."
+    """Puts a picture that stands in the page into a file of its own, and says how high it is, so
+    that nothing moves while it loads."""
 
     def as_file(found: re.Match) -> str:
         raw = base64.b64decode(found[3])
@@ -95,7 +98,8 @@ def picture_file(
 
 
 def page_output(output: dict, folder: Path, replace: Callable[[re.Match], str]) -> dict:
-    "An output as it is shown: the HTML with its alternative text rather than the bare picture, links to pages that are there."
+    """An output as it is shown: the HTML with its alternative text rather than the bare picture,
+    links to pages that are there."""
     data = output.get('data', {})
     if 'text/html' not in data:
         return output
@@ -156,16 +160,17 @@ def note(name: str, text: str) -> dict:
 def strip_of(name: str, minutes: int, up: str, home: str) -> str:
     "The line under a title: the notebook itself, and how to run it."
     file, there = f'{up}notebooks/{name}.ipynb', f'{home}/blob/main/nbs/{name}.ipynb'
+    words = f'{minutes} {"minute" if minutes == 1 else "minutes"} to read'
     return (
         f'<p class="run"><a class="button" href="{file}" download>Download the notebook</a> '
         + (f'<a class="button" href="{html.escape(there)}">See it on GitHub</a> ' if home else '')
-        + f'<span>Run it: <code>make course</code></span> <span>{minutes} {"minute" if minutes == 1 else "minutes"} to read</span></p>'
+        + f'<span>Run it: <code>make course</code></span> <span>{words}</span></p>'
     )
 
 
 def page(
     path: Path,  # the notebook
-    out: Path,  # the folder of the pages; its folder `extra` is for files that are copied as they are
+    out: Path,  # the folder of the pages; files in its `extra` are copied as they are
     home: str,  # the repository on the web, or ''
 ) -> dict:  # what the other pages need to know of it
     "Write a notebook as a page, its pictures and itself beside it."

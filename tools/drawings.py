@@ -1,4 +1,5 @@
-"""Digits as strokes, to draw on a pad: ten shapes, each turned, stretched, shaken and moved at random."""
+"""Digits as strokes, to draw on a pad: ten shapes, each turned, stretched, shaken and moved at
+random."""
 
 import numpy as np
 
@@ -57,7 +58,8 @@ SHAPES = {  # in a square of 100 by 100, as a hand goes
 
 
 def strokes(digit: int, rng: np.random.Generator, side: int = 280) -> list[list[list[float]]]:
-    "One digit as a hand might draw it on a pad of `side` pixels: strokes of [x, y], many points each."
+    """One digit as a hand might draw it on a pad of `side` pixels: strokes of [x, y], many
+    points each."""
     angle, size = rng.uniform(-0.15, 0.15), rng.uniform(0.5, 0.85) * side / 100
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.array(
         [[rng.uniform(0.8, 1), rng.uniform(-0.15, 0.15)], [0, 1]]

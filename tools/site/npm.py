@@ -1,4 +1,5 @@
-"""Packages from npm, each fetched once into .venv/node/ by npm's own client; nothing in them is run."""
+"""Packages from npm, each fetched once into .venv/node/ by npm's own client; nothing in them is
+run."""
 
 import shutil
 import subprocess
@@ -7,15 +8,26 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-NODE = Path(__file__).resolve().parent.parent / '.venv' / 'node'
+from tools.notebooks import ROOT
+
+NODE = ROOT / '.venv' / 'node'
 VERSIONS = {'mathjax': '3.2.2', 'onnxruntime-web': '1.30.0', 'axe-core': '4.14.1'}
+
+
+def unpack(tar: tarfile.TarFile, folder: str) -> None:
+    "All of it; what would leave the folder is refused where Python can (3.10.12, 3.11.4)."
+    if hasattr(tarfile, 'data_filter'):
+        tar.extractall(folder, filter='data')
+    else:
+        tar.extractall(folder)
 
 
 def fetch(
     name: str,  # of the package, such as 'mathjax'
     version: str = '',  # exactly this one; without it, the one of VERSIONS
 ) -> Path:  # the folder of its files
-    "A package of npm, from .venv/node/ once it is there. Raises SystemExit with one sentence where that cannot be."
+    """A package of npm, from .venv/node/ once it is there. Raises SystemExit with one sentence
+    where that cannot be."""
     package = f'{name}@{version or VERSIONS[name]}'
     folder = NODE / package
     if folder.exists():
@@ -23,7 +35,8 @@ def fetch(
     npm = shutil.which('npm')
     if not npm:
         raise SystemExit(
-            f'there is no npm here to fetch {package}: install Node.js (on Debian and Ubuntu: sudo apt install npm)'
+            f'there is no npm here to fetch {package}: install Node.js (on Debian and Ubuntu: sudo '
+            'apt install npm)'
         )
     NODE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=NODE) as temporary:
@@ -40,7 +53,7 @@ def fetch(
                 f'npm could not fetch {package}: {done.stderr.strip() or "is there a network?"}'
             )
         with tarfile.open(packed[0]) as tar:
-            tar.extractall(temporary, filter='data')
+            unpack(tar, temporary)
         try:
             (Path(temporary) / 'package').rename(folder)
         except OSError:  # another run was faster

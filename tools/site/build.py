@@ -1,9 +1,9 @@
-"""The course as a web site: pages from the notebooks as they are committed, a reference from the library's source.
+"""The course as a web site: pages from the notebooks as they are committed, a reference from the
+library's source.
 
-    python website/build.py [--out website/html]
+    python -m tools.site.build [--out website/html]
 
-Nothing is run, and no page asks another host for anything. MathJax comes from npm, once.
-"""
+Nothing is run, and no page asks another host for anything. MathJax comes from npm, once."""
 
 import argparse
 import configparser
@@ -15,15 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path[:0] = [str(HERE), str(ROOT / 'benchmarks')]
+from mnist_course.web_page import write_page
+from tools.notebooks import PARTS, ROOT, fill, notebooks
+from tools.site.api import index_page, module_page, safe
+from tools.site.npm import fetch
+from tools.site.pages import page
 
-from api import index_page, module_page, safe  # noqa: E402
-from notebooks import PARTS, fill, notebooks  # noqa: E402
-from npm import fetch  # noqa: E402
-from pages import page  # noqa: E402
-
+HERE = ROOT / 'website'  # the theme
 PACKAGE = ROOT / 'mnist_course'
 RUNTIME = (
     'ort.wasm.bundle.min.mjs',
@@ -41,7 +39,8 @@ def settings() -> configparser.SectionProxy:
 def rows(pages: list[dict]) -> str:
     "The pages as a table."
     lines = [
-        f'| [{safe(p["title"])}]({p["name"]}.ipynb) | {p["about"]} | {p["minutes"]}\N{NO-BREAK SPACE}min |'
+        f'| [{safe(p["title"])}]({p["name"]}.ipynb) | {p["about"]} | '
+        f'{p["minutes"]}\N{NO-BREAK SPACE}min |'
         for p in pages
     ]
     return '\n'.join(
@@ -111,9 +110,8 @@ def write_api(out: Path, pages: list[dict]) -> None:
 
 
 def write_draw(folder: Path) -> bool:
-    "The page where digits are drawn, with both networks and what runs them in a browser; False where the library has no such page."
-    from mnist_course.web_page import write_page
-
+    """The page where digits are drawn, with both networks and what runs them in a browser; False
+    where the library has no such page."""
     write_page(folder)
     for name in RUNTIME:
         shutil.copy(fetch('onnxruntime-web') / 'dist' / name, folder)
@@ -152,7 +150,8 @@ def write_sources(out: Path) -> None:
 
 
 def name_toggles(page: Path) -> None:
-    "The theme's arrow that opens a part of the list of pages has no name; a screen reader needs one."
+    """The theme's arrow that opens a part of the list of pages has no name; a screen reader
+    needs one."""
     text = page.read_text(encoding='utf-8')
     page.write_text(
         text.replace(
@@ -164,7 +163,8 @@ def name_toggles(page: Path) -> None:
 
 
 def build(out: Path) -> None:
-    "Build the site into a folder, which it replaces as a whole. Raises SystemExit with what Sphinx says against it."
+    """Build the site into a folder, which it replaces as a whole. Raises SystemExit with what
+    Sphinx says against it."""
     if out.exists() and not (out / 'searchindex.js').exists() and any(out.iterdir()):
         raise SystemExit(f'{out} holds something else: name another folder')
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +193,12 @@ def build(out: Path) -> None:
         done = subprocess.run(
             command,
             cwd=sources,
-            env={**os.environ, 'PYTHONDONTWRITEBYTECODE': '1', 'COURSE_PAGES': str(sources)},
+            env={
+                **os.environ,
+                'PYTHONDONTWRITEBYTECODE': '1',
+                'PYTHONPATH': str(ROOT),
+                'COURSE_PAGES': str(sources),
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -1,23 +1,23 @@
-"""What stands in the marked blocks of README and notebooks, from benchmarks/*.json; `python benchmarks/readme.py` fills them."""
+"""What stands in the marked blocks of README and notebooks (`<!--name-->…<!--/name-->`), from
+benchmarks/*.json; `python -m tools.blocks` fills them."""
 
 import json
-import re
-from pathlib import Path
 from statistics import mean, median, stdev
 
-HERE = Path(__file__).resolve().parent
+from mnist_course.answers import EXERCISES, QUIZ
+from mnist_course.course import NOTEBOOKS
+from mnist_course.metrics import wilson_interval
+from tools.notebooks import ROOT, fill, notebooks, reading_minutes, source, write
 
 
 def read(name: str) -> dict:
     "One file of results, or nothing where it has not been made yet."
-    path = HERE / name
+    path = ROOT / 'benchmarks' / name
     return json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
 
 
 def blocks() -> dict[str, str]:
     "The text of each block, by its name."
-    from notebooks import minutes, notebooks
-
     runs = read('notebooks.json')
     timings = {name: r['seconds'] for name, r in runs.items() if 'seconds' in r}
     return {
@@ -37,8 +37,6 @@ def blocks() -> dict[str, str]:
 
 def facts() -> str:
     "What makes the course different, in four lines."
-    from mnist_course.answers import EXERCISES, QUIZ
-
     own, bench = read('own_digits.json'), read('bench.json')
     if not own or 'rungs' not in bench:
         return '\n'
@@ -52,11 +50,17 @@ def facts() -> str:
     return '\n'.join(
         [
             '',
-            f'- **It reads your own handwriting**: of {photos["images"]} development photographs of paper it reads {photos["two networks"]}, of all '
-            f'{every["images"]} handwritten development images {every["two networks"]}; resized alone, {every["resized"]}.',
-            '- **It needs no internet and no GPU**: all of MNIST and a trained network come with it; after installation nothing is downloaded.',
-            f"- **It is fast, and shows why**: {mean(fast['test_accuracy']):.2%} of the test pictures after {seconds(fast):.1f} seconds of training, 1/{1 / ratio(fast, usual):.0f} of the usual loop's time.",
-            f'- **Its pages answer back**: {exercises} exercises that say what is wrong with *your* answer, {questions} questions with a reply to each option.',
+            f'- **It reads your own handwriting**: of {photos["images"]} development photographs '
+            f'of paper it reads {photos["two networks"]}, of all '
+            f'{every["images"]} handwritten development images {every["two networks"]}; resized '
+            f'alone, {every["resized"]}.',
+            '- **It needs no internet and no GPU**: all of MNIST and a trained network come with '
+            'it; after installation nothing is downloaded.',
+            f'- **It is fast, and shows why**: {mean(fast["test_accuracy"]):.2%} of the test '
+            f'pictures after {seconds(fast):.1f} seconds of training, '
+            f"1/{1 / ratio(fast, usual):.0f} of the usual loop's time.",
+            f'- **Its pages answer back**: {exercises} exercises that say what is wrong with '
+            f'*your* answer, {questions} questions with a reply to each option.',
             '',
         ]
     )
@@ -67,18 +71,22 @@ def served(d: dict) -> str:
     if not d:
         return '\n\nNot measured yet.\n\n'
     rows = [
-        f'| {name} | {n["a_second"]:.0f} | {n["median_ms"]:.0f} ms | {n["p99_ms"]:.0f} ms | {n["errors"]} | {n["memory_mb"]:.0f} MB ({n["growth"]:+.1%}) |'
+        f'| {name} | {n["a_second"]:.0f} | {n["median_ms"]:.0f} ms | {n["p99_ms"]:.0f} ms | '
+        f'{n["errors"]} | {n["memory_mb"]:.0f} MB ({n["growth"]:+.1%}) |'
         for name, n in d['loads'].items()
     ]
     return '\n'.join(
         [
             '',
             '',
-            '| load | pictures a second | median | p99 | errors | memory (growth after warming up) |',
+            '| load | pictures a second | median | p99 | errors | memory (growth after warming '
+            'up) |',
             '|---|---|---|---|---|---|',
             *rows,
             '',
-            f'{d["clients"]} clients at once for {d["seconds"]:.0f} seconds on loopback, on the two cores that the server runs on; 28 × 28 PNG files, and JPEG files of 12 megapixels. {d["date"]}.',
+            f'{d["clients"]} clients at once for {d["seconds"]:.0f} seconds on loopback, on the '
+            'two cores that the server runs on; 28 × 28 PNG files, and JPEG files of 12 '
+            f'megapixels. {d["date"]}.',
             '',
             '',
         ]
@@ -101,8 +109,6 @@ def handwritten(d: dict) -> dict[str, int]:
 
 def with_interval(right: int, n: int) -> str:
     "A rate with its 95 % interval by Wilson."
-    from mnist_course.metrics import wilson_interval
-
     low, high = wilson_interval(right, n)
     return f'{right / n:.1%} ({100 * low:.0f}–{100 * high:.0f})'
 
@@ -131,8 +137,10 @@ def own_digits(d: dict) -> str:
             '|---|---|' + '---|' * len(ways),
             *rows,
             '',
-            f'Read rightly, in percent, with 95 % intervals (Wilson); by {d["writers"]} people, {d["date"]}. The two networks warned of '
-            f'{d["warned"]} of the {total}. Of {numbers["pages"]} pages with several digits they read {numbers["exact"]} without a mistake; '
+            f'Read rightly, in percent, with 95 % intervals (Wilson); by {d["writers"]} people, '
+            f'{d["date"]}. The two networks warned of '
+            f'{d["warned"]} of the {total}. Of {numbers["pages"]} pages with several digits they '
+            f'read {numbers["exact"]} without a mistake; '
             f'{numbers["digits_wrong"]} of their {numbers["digits"]} digits were wrong.',
             '',
             '',
@@ -151,7 +159,8 @@ def doubt(d: dict) -> str:
         'blank': 'blank pages',
     }
     rows = [
-        f'| {names[kind]} ({n["pictures"]:,}) | {n["plain_warned"]:.1%} | {n["warned"]:.1%} | {n["plain_auc"]:.3f} | {n["auc"]:.3f} |'
+        f'| {names[kind]} ({n["pictures"]:,}) | {n["plain_warned"]:.1%} | {n["warned"]:.1%} | '
+        f'{n["plain_auc"]:.3f} | {n["auc"]:.3f} |'
         for kind, n in d['kinds'].items()
     ]
     return '\n'.join(
@@ -161,9 +170,11 @@ def doubt(d: dict) -> str:
             '| pictures | warned of, plain | warned of, shipped | AUC, plain | AUC, shipped |',
             '|---|---|---|---|---|',
             *rows,
-            f"| digits of MNIST's test set ({d['digits']['pictures']:,}) | {d['digits']['plain_warned']:.2%} | {d['digits']['warned']:.2%} | | |",
+            f"| digits of MNIST's test set ({d['digits']['pictures']:,}) | "
+            f'{d["digits"]["plain_warned"]:.2%} | {d["digits"]["warned"]:.2%} | | |',
             '',
-            f'Measured {d["date"]}. The network read {d["digits"]["accuracy"]:.2%} of those digits, and its confidence was off by '
+            f'Measured {d["date"]}. The network read {d["digits"]["accuracy"]:.2%} of those '
+            'digits, and its confidence was off by '
             f'{d["digits"]["calibration_error"]:.2%} on average (ECE).',
             '',
             '',
@@ -199,7 +210,8 @@ def ladder(b: dict) -> str:
         f'{name} {seconds(b["rungs"][name]):.{int(seconds(b["rungs"][name]) < 10)}f} s'
         for name in b['ladder']
     )
-    return f'\n![Seconds of training and share of wrong answers, one point for each change: {points}](benchmarks/ladder.png)\n'
+    alt = f'Seconds of training and share of wrong answers, one point for each change: {points}'
+    return f'\n![{alt}](benchmarks/ladder.png)\n'
 
 
 def measured(b: dict) -> str:
@@ -235,6 +247,8 @@ def measured(b: dict) -> str:
     )
     took = start['import mnist_course']
     importing = 'under 0.01' if took < 0.01 else f'{took:.2f}'
+    machine = f'{b["threads"]} cores ({b["processor"]}), torch {b["torch"]}, {b["date"]}'
+    how = f'Times are medians; *of the usual* is the median of runs in turn.{notes}'
     return f"""
 
 {table}
@@ -244,7 +258,7 @@ def measured(b: dict) -> str:
 | `import mnist_course` | {importing} s |
 | `mnist_train --help` | {start['mnist_train --help']:.2f} s |
 {reading(read('inference.json'))}
-On {b['threads']} cores ({b['processor']}), torch {b['torch']}, {b['date']}. Times are medians; *of the usual* is the median of runs in turn.{notes}
+On {machine}. {how}
 
 """
 
@@ -255,25 +269,25 @@ def reading(r: dict) -> str:
         return ''
     cold = r['cold_start_seconds']
     fast = [
-        f'| {name}: pictures per second in batches, and one alone | {n["per_second"]:,} and {n["milliseconds"]:.2f} ms |'
+        f'| {name}: pictures per second in batches, and one alone | {n["per_second"]:,} and '
+        f'{n["milliseconds"]:.2f} ms |'
         for name, n in r.get('networks', {}).items()
     ]
     rows = [
         *fast,
         *(f'| {what}, one core | {ms:.1f} ms |' for what, ms in r['milliseconds'].items()),
         f'| more memory for 12 megapixels | {r["more_mb"]} MB |',
-        f'| `mnist_test` of one picture, cold start | {cold["mnist_test"]:.1f} s, {r["cold_start_ratio"]:.2f} times `import torch` |',
+        f'| `mnist_test` of one picture, cold start | {cold["mnist_test"]:.1f} s, '
+        f'{r["cold_start_ratio"]:.2f} times `import torch` |',
     ]
     return '\n'.join(rows) + '\n'
 
 
 def table(timings: dict, folder: str) -> str:
     "The notebooks with what each teaches and how long it runs, as Markdown."
-    from mnist_course.course import NOTEBOOKS
-    from notebooks import minutes
-
     rows = [
-        f'| [{name}]({folder}{name}.ipynb) | {what} | {minutes(timings[name]) if name in timings else "not yet measured"} |'
+        f'| [{name}]({folder}{name}.ipynb) | {what} | '
+        f'{minutes(timings[name]) if name in timings else "not yet measured"} |'
         for name, (_, what) in NOTEBOOKS.items()
     ]
     return '\n'.join(
@@ -281,33 +295,13 @@ def table(timings: dict, folder: str) -> str:
     )
 
 
-def reading_minutes(path: Path) -> int:
-    "How long a page takes to read: 200 words of prose a minute, and a second for each line of code that is not folded away."
-    from notebooks import source, tags
-
-    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
-    prose = [
-        re.sub(r'<!--([\w:.-]+)-->.*?<!--/\1-->|\]\([^)]*\)', ' ', source(c), flags=re.S)
-        for c in cells
-        if c['cell_type'] == 'markdown'
-    ]
-    code = [source(c) for c in cells if c['cell_type'] == 'code' and 'hide-input' not in tags(c)]
-    lines = [
-        line
-        for text in code
-        for line in text.splitlines()
-        if line.strip() and not line.startswith('#|')
-    ]
-    return max(1, round(sum(len(text.split()) for text in prose) / 200 + len(lines) / 60))
-
-
 def lessons(runs: dict) -> str:
-    "Each notebook for a teacher: minutes to read, seconds to run, whether it passed, the accuracy that it shows."
-    from notebooks import notebooks
-
+    """Each notebook for a teacher: minutes to read, seconds to run, whether it passed, the
+    accuracy that it shows."""
     paths = {p.stem: p for p in notebooks() if p.parent.name == 'nbs'}
     rows = [
-        f'| [{name}](../{name}.ipynb) | {reading_minutes(path)} minutes | {r["seconds"]:.0f} seconds | {"passed" if r["passed"] else "failed"} '
+        f'| [{name}](../{name}.ipynb) | {reading_minutes(path)} minutes | {r["seconds"]:.0f} '
+        f'seconds | {"passed" if r["passed"] else "failed"} '
         f'| {"" if r.get("accuracy") is None else format(r["accuracy"], ".1%")} |'
         for name, path in paths.items()
         if 'seconds' in (r := runs.get(name, {}))
@@ -325,7 +319,28 @@ def lessons(runs: dict) -> str:
     )
 
 
-if __name__ == '__main__':
-    from notebooks import fill_all
+def minutes(seconds: float) -> str:
+    "Seconds in words: '8 seconds', '2:05 minutes'."
+    return (
+        f'{seconds:.0f} seconds'
+        if seconds < 60
+        else f'{int(seconds) // 60}:{int(seconds) % 60:02} minutes'
+    )
 
+
+def fill_all() -> None:
+    "Fill the blocks of README and of all notebooks."
+    values = blocks()
+    readme = ROOT / 'README.md'
+    if readme.exists():
+        readme.write_text(fill(readme.read_text(encoding='utf-8'), values), encoding='utf-8')
+    for path in notebooks():
+        nb = json.loads(path.read_text(encoding='utf-8'))
+        for cell in nb['cells']:
+            if cell['cell_type'] == 'markdown':
+                cell['source'] = fill(source(cell), values).splitlines(keepends=True)
+        write(path, nb)
+
+
+if __name__ == '__main__':
     fill_all()

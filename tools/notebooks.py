@@ -1,0 +1,139 @@
+"""Notebooks as files: which there are, what stands in them, and how they are committed."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = ROOT / 'nbs'
+PARTS = ('library', 'appendix')  # folders of further notebooks, in reading order
+
+
+def notebooks() -> list[Path]:
+    """The notebooks of the course in reading order: the numbered pages, then the folders, the
+    appendix last."""
+    return sorted(NBS.glob('[0-9]*.ipynb')) + [
+        p for part in PARTS for p in sorted((NBS / part).glob('*.ipynb'))
+    ]
+
+
+def source(cell: dict) -> str:
+    return ''.join(cell['source'])
+
+
+def tags(cell: dict) -> list[str]:
+    return cell['metadata'].get('tags', [])
+
+
+def parameters(path: Path) -> list[str]:
+    "The names that a notebook's `parameters` cell sets."
+    cells = [
+        c for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if 'parameters' in tags(c)
+    ]
+    return re.findall(r'^(\w+) *=', source(cells[0]), re.M) if cells else []
+
+
+def without_addresses(text):
+    "`<function f at 0x7f…>` differs from run to run: leave out where it lies."
+    if isinstance(text, list):
+        return [without_addresses(line) for line in text]
+    return re.sub(r'(<.*?)( at 0x[0-9a-fA-F]+)(>)', r'\1\3', text) if ' at 0x' in text else text
+
+
+def clean_output(output: dict) -> dict | None:
+    """An output as it is committed: no warning, progress bar, widget or memory address; None
+    drops it."""
+    if output.get('name') == 'stderr':
+        return None
+    data = output.get('data', {})
+    if any(
+        'widget' in kind for kind in data
+    ):  # dead without its kernel: what it says in HTML stays
+        if 'text/html' not in data:
+            return None
+        output['data'] = {kind: content for kind, content in data.items() if 'widget' not in kind}
+    output.pop('transient', None)
+    if 'metadata' in output:
+        output['metadata'] = {}
+    if 'execution_count' in output:
+        output['execution_count'] = None
+    for holder in (output, output.get('data', {})):
+        for kind, content in holder.items():
+            if kind.startswith('text'):
+                holder[kind] = without_addresses(content)
+            if kind == 'image/png':
+                holder[kind] = content.rstrip()
+    return output
+
+
+def merged(outputs: list[dict]) -> list[dict]:
+    "Consecutive pieces of standard output as one."
+    result: list[dict] = []
+    for o in outputs:
+        if result and o['output_type'] == result[-1]['output_type'] == 'stream':
+            text = ''.join(result[-1]['text']) + ''.join(o['text'])
+            result[-1] = {**o, 'text': text.splitlines(keepends=True)}
+        else:
+            result.append(o)
+    return result
+
+
+def clean(nb: dict) -> dict:
+    "A notebook as it is committed."
+    nb['metadata'] = {
+        'kernelspec': {'display_name': 'python3', 'language': 'python', 'name': 'python3'}
+    }
+    for cell in nb['cells']:
+        keep = {k: v for k, v in cell['metadata'].items() if k in ('tags', 'jupyter') and v}
+        cell['metadata'] = keep
+        if cell['cell_type'] == 'code':
+            cell['execution_count'] = None
+            live = 'interactive' in tags(cell)
+            cell['outputs'] = (
+                [] if live else merged([o for o in map(clean_output, cell['outputs']) if o])
+            )
+    return nb
+
+
+def as_text(nb: dict) -> str:
+    return json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + '\n'
+
+
+def write(path: Path, nb: dict) -> None:
+    "Write a notebook whole, in the form that nbdev leaves."
+    temporary = path.with_name(f'.{path.name}')
+    temporary.write_text(as_text(nb), encoding='utf-8')
+    os.replace(temporary, path)
+
+
+def reading_minutes(path: Path) -> int:
+    """How long a page takes to read: 200 words of prose a minute, and a second for each line of
+    code that is not folded away."""
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    prose = [
+        re.sub(r'<!--([\w:.-]+)-->.*?<!--/\1-->|\]\([^)]*\)', ' ', source(c), flags=re.S)
+        for c in cells
+        if c['cell_type'] == 'markdown'
+    ]
+    code = [source(c) for c in cells if c['cell_type'] == 'code' and 'hide-input' not in tags(c)]
+    lines = [
+        line
+        for text in code
+        for line in text.splitlines()
+        if line.strip() and not line.startswith('#|')
+    ]
+    return max(1, round(sum(len(text.split()) for text in prose) / 200 + len(lines) / 60))
+
+
+def fill(text: str, values: dict[str, str]) -> str:
+    "Fill the blocks `<!--name-->…<!--/name-->` of a text."
+    for name, value in values.items():
+        mark = re.escape(name)
+        text = re.sub(
+            rf'(<!--{mark}-->).*?(<!--/{mark}-->)',
+            lambda m, v=value: f'{m[1]}{v}{m[2]}',
+            text,
+            flags=re.S,
+        )
+    return text
