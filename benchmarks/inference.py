@@ -64,9 +64,10 @@ NETWORKS = r"""
 import json, statistics, tempfile, time
 from pathlib import Path
 import onnxruntime, torch
-from mnist_course.data import ASSETS, load_mnist
+from mnist_course.data import load_mnist
 from mnist_course.architectures import create_model
-from mnist_course.recipes import FromPixels, export_onnx
+from mnist_course.export import FromPixels, export_onnx
+from mnist_course.files import ASSETS
 from mnist_course.training import load_model
 
 images = load_mnist()[1][0]
