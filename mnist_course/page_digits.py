@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from .images import Region
-from .layouts import Page, Writer
-from .locate import cut_out, look
+from .canvas import Page, Writer
+from .locate import cut_out, intersection, look
 from .mnist_form import mnist_form
 from .pages import HARD, MORE_HARD, ON_SCREEN, SHARES, draw_causes, make_page
 
@@ -26,9 +26,7 @@ def box_iou(
     b:Region,
 )->float: # 0…1
     "Intersection over union of two boxes."
-    w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    common = max(w, 0)*max(h, 0)
+    common = intersection(a, b)
     return common/max(a[2]*a[3] + b[2]*b[3] - common, 1e-6)
 
 # %% ../nbs/library/page_digits.ipynb #88f68a8c

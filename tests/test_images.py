@@ -1,6 +1,7 @@
 """Opening images: from anywhere, of any kind, and where their pixels lie in the source."""
 
 import io
+import os
 import warnings
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from conftest import ROOT
 from mnist_course.data import load_mnist
-from mnist_course.images import array_image, open_image
+from mnist_course.images import FORMATS, array_image, open_image
 
 IMAGES = ROOT / 'test_images'
 
@@ -273,3 +274,41 @@ def test_numbers_beyond_any_image_are_one_sentence_without_a_warning():
 def test_a_strip_is_refused_by_the_size_that_it_has():
     with pytest.raises(ValueError, match='20000 × 1 pixels'):
         open_image(np.zeros((1, 20_000), np.uint8))
+
+
+@pytest.mark.skipif('AVIF' not in FORMATS, reason='this Pillow was built without AVIF')
+def test_an_avif_is_read_where_pillow_can():
+    image = Image.open(IMAGES / 'my_digit_7.png').convert('L')
+    rgb = open_image(saved(image.convert('RGB'), 'AVIF')).rgb
+    assert np.abs(rgb.mean(-1) - np.asarray(image)).mean() < 4
+
+
+@pytest.mark.parametrize(
+    'brand, kind', [(b'avif', 'an AVIF image'), (b'heic', 'a HEIC image'), (b'isom', 'a film')]
+)
+def test_a_file_of_a_phone_is_called_what_it_is(brand, kind):
+    with pytest.raises(ValueError, match=f'is {kind}, .* save it as JPEG or PNG'):
+        open_image(b'\0\0\0\x18ftyp' + brand + b'\0\0\0\0mif1' + brand)
+
+
+def test_an_image_of_108_megapixels_is_refused_with_a_way_out_and_without_a_warning():
+    large = saved(Image.new('1', (12_000, 9_000)), 'PNG')
+    with warnings.catch_warnings(), pytest.raises(ValueError, match='make it smaller'):
+        warnings.simplefilter('error')
+        open_image(large)
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='Windows: links need rights')
+def test_a_link_to_nothing_is_called_that(tmp_path):
+    (tmp_path / 'link_4.png').symlink_to('gone_4.png')
+    with pytest.raises(FileNotFoundError, match='is a link to gone_4.png, which does not exist'):
+        open_image(tmp_path / 'link_4.png')
+
+
+def test_too_little_memory_is_not_called_damage(monkeypatch):
+    def full(image):
+        raise MemoryError
+
+    monkeypatch.setattr('PIL.ImageOps.exif_transpose', full)
+    with pytest.raises(MemoryError):
+        open_image(IMAGES / 'my_digit_7.png')

@@ -1,7 +1,8 @@
-"""The reader of two networks: what it makes of files and memory of every kind, where its boxes
-lie, when it warns, and that its work is bounded."""
+"""The reader of two networks: what it makes of every kind of file and array, its boxes, its
+warnings, and that its work is bounded."""
 
 import io
+import os
 from pathlib import Path
 
 import cv2
@@ -405,8 +406,7 @@ def test_any_damaged_file_is_an_image_or_a_sentence(file, changes, cut):
 
 
 def page_of(rows: list[str], step: int = 80) -> np.ndarray:
-    """A page with rows of MNIST's own validation digits, dark on light, `step` pixels from one
-    to the next."""
+    "A page with rows of MNIST's validation digits, dark on light, `step` pixels apart."
     images, labels = (t[-5_000:] for t in load_mnist()[0])
     page = np.full((90 * len(rows) + 50, step * max(map(len, rows)) + 80), 240, np.uint8)
     for r, row in enumerate(rows):
@@ -660,8 +660,7 @@ def test_the_box_of_each_image_that_comes_with_the_course_holds_its_digit(name):
 
 
 def locate_source(path: Path) -> Image.Image:
-    """An image as a viewer shows it, on white where it is transparent and dark, on black where
-    it is light."""
+    "An image as a viewer shows it; transparent where it is."
     from PIL import ImageOps
 
     image = ImageOps.exif_transpose(Image.open(path))
@@ -823,3 +822,21 @@ def test_what_neither_network_is_confident_of_is_left_out_of_a_page_and_that_is_
     assert answer.digit == 7 and answer.warning == REMARKS['missed']
     monkeypatch.setattr('mnist_course.inference.LEAST_OF_BOTH', 0)
     assert len(read_number(white)[0]) == 2
+
+
+def test_a_folder_of_formats_that_are_not_read_is_not_called_empty(tmp_path):
+    names = ['a.jxl', 'b.heic', 'c.svg', 'd.avif', 'e_3.jpe']
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in images_in(tmp_path)] == names
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='Windows: links and pipes need rights')
+def test_a_folder_and_a_pipe_with_the_name_of_an_image_are_left_out_and_a_link_is_not(tmp_path):
+    (tmp_path / 'x_3.png').mkdir()
+    (tmp_path / '._a_7.png').touch()
+    os.mkfifo(tmp_path / 'pipe_4.png')
+    with pytest.raises(FileNotFoundError, match='there is no image in'):
+        images_in(tmp_path)
+    (tmp_path / 'link_5.png').symlink_to('gone_5.png')
+    assert [path.name for path in images_in(tmp_path)] == ['link_5.png']

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from kinds import writer
-from mnist_course.layouts import LAYOUTS, OTHER
+from mnist_course.canvas import OTHER
+from mnist_course.layouts import LAYOUTS
 from mnist_course.pages import (
     CAUSES,
     COVERS,
@@ -16,7 +17,8 @@ from mnist_course.pages import (
     targets,
     visibility,
 )
-from mnist_course.pens import PENS, TEMPLATES, WAYS, draw, mnist_strokes, skeleton, template_strokes
+from mnist_course.pens import PENS, draw
+from mnist_course.strokes import TEMPLATES, WAYS, mnist_strokes, skeleton, template_strokes
 
 
 def page_of(seed, **how):
