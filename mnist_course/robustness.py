@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .data import Batches, Data, normalize
 from .evaluation import predict_probs
 from .architectures import Ensemble
-from .not_digits import not_digits
+from .non_digits import non_digits
 from .training import Recipe
 
 # %% ../nbs/12_robustness.ipynb #38e0567a
@@ -188,7 +188,7 @@ def with_doubt(
     seed:int=0,
 )->Data: # the same and n more, labelled -1
     "Training pictures, and beside them some that are no digit."
-    return torch.cat([train[0], not_digits(n, train, seed)]), torch.cat([train[1], torch.full((n,), -1)])
+    return torch.cat([train[0], non_digits(n, train, seed)]), torch.cat([train[1], torch.full((n,), -1)])
 
 # %% ../nbs/12_robustness.ipynb #8f5b1797
 @torch.inference_mode()

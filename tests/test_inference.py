@@ -31,7 +31,7 @@ from mnist_course.inference import (
 )
 from mnist_course.mnist_form import trimmed
 from mnist_course.model import MnistCNN
-from mnist_course.not_digits import DOODLES, arc, doodle, font_files, letter
+from mnist_course.non_digits import DOODLES, arc, doodle, font_files, letter
 from mnist_course.pages import CAUSES, make_page
 from mnist_course.pens import PENS
 
