@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mnist_course import layouts, pages
+from mnist_course.canvas import Page, Writer
 from mnist_course.data import load_mnist, split
-from mnist_course.layouts import Page, Writer
 
 
 class Reading(NamedTuple):

@@ -43,9 +43,9 @@ def some_page_digits(seed: int, pages: int) -> tuple:
     "Digits that the finder cuts out of drawn pages: arrays, since they travel between processes."
     import torch
 
+    from mnist_course.canvas import Writer
     from mnist_course.data import load_mnist, split
     from mnist_course.finder import shipped_finder
-    from mnist_course.layouts import Writer
     from mnist_course.page_digits import page_digits
 
     torch.set_num_threads(1)
@@ -108,7 +108,7 @@ def handwriting(path: Path, seed: int = SEED) -> None:
         test_accuracy=result.accuracy,
         history=history,
         temperature=temperature,
-        doubt=r.doubt_below(model, valid),
+        doubt=r.threshold_at_fpr(model, valid),
     )
     print(result)
 
@@ -121,9 +121,9 @@ STAGES = (
 
 def finder(path: Path) -> None:
     "The network that finds digits on a page."
+    from mnist_course.canvas import Writer
     from mnist_course.data import load_mnist, split
     from mnist_course.finder_training import mean_iou, save_finder, train_finder
-    from mnist_course.layouts import Writer
 
     train, valid = split(load_mnist()[0])
     writer, others = (Writer(images.numpy(), labels.numpy()) for images, labels in (train, valid))

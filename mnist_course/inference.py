@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REMARKS', 'look', 'preprocess', 'Prediction', 'shipped_model', 'classify', 'predict', 'show_prediction',
-           'read_number', 'label_of', 'images_in']
+           'read_number']
 
 # %% ../nbs/08_inference.ipynb #c7f1a572
 import copy
@@ -25,13 +25,11 @@ from .images import Box, ImageSource, Region, SourceImage, open_image
 from .locate import FoundDigit, Look, cut_out, locate
 from .mnist_form import SIDE, bounding_box, is_mnist, mnist_form
 from .reading_order import beside_a_sign, in_rows, nearest, orientation, turned
-from .showing import draw_prediction, images_in, label_of
+from .showing import draw_prediction
 from .training import load_model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_all_ = ['label_of', 'images_in']
 
 # %% ../nbs/08_inference.ipynb #71455a49
 class Seen(NamedTuple):

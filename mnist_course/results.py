@@ -119,7 +119,8 @@ def read_all(
     model:Any, # a trained network
 )->tuple[list[tuple[str, Any]], list[str]]:
     "Read every image that is meant: (path, `Prediction`) for each, a sentence for each failure."
-    from mnist_course.inference import images_in, predict
+    from mnist_course.inference import predict
+    from mnist_course.showing import images_in
     read: list[tuple[str, Any]] = []
     failed = []
     for path in paths:
@@ -140,7 +141,7 @@ def answer_row(
     p:Any, # its `Prediction`
 )->dict[str, Any]: # for `--json`
     "What `mnist_test --json` says about an image; with the label where the file's name ends in it."
-    from mnist_course.inference import label_of
+    from mnist_course.showing import label_of
     label = label_of(path)
     row = dict(path=path, digit=p.digit, confidence=p.confidence, probs=p.probs, warning=p.warning)
     return row if label is None else {**row, 'label': label}

@@ -21,7 +21,7 @@ from .data import Batches, Data, normalize
 from .devices import device_of
 from .evaluation import predict_probs
 from .model import MnistCNN
-from .not_digits import not_digits
+from .non_digits import non_digits
 from .recipe import Recipe
 
 # %% ../nbs/12_robustness.ipynb #f50b24cb
@@ -99,7 +99,7 @@ def with_outliers(
     seed:int=0,
 )->Data: # the same and n more, labeled -1
     "Training images, then n that are not digits, labeled -1, which `fit` takes as \"not a digit\"."
-    outliers = not_digits(n, train, seed)
+    outliers = non_digits(n, train, seed)
     return torch.cat([train[0], outliers]), torch.cat([train[1], torch.full((n,), -1)])
 
 # %% ../nbs/12_robustness.ipynb #8f5b1797

@@ -16,8 +16,8 @@ from conftest import ROOT, call, in_python
 from mnist_course import commands
 from mnist_course.checkpoints import load_model, save_model
 from mnist_course.cli import mnist_predict, mnist_test, mnist_train
-from mnist_course.inference import images_in
 from mnist_course.results import check_learned, typed_path
+from mnist_course.showing import images_in
 
 SEVEN = ROOT / 'test_images' / 'my_digit_7.png'
 

@@ -22,8 +22,6 @@ from mnist_course.finder import shipped_finder
 from mnist_course.inference import (
     REMARKS,
     Prediction,
-    images_in,
-    label_of,
     look,
     predict,
     preprocess,
@@ -33,9 +31,10 @@ from mnist_course.inference import (
 )
 from mnist_course.mnist_form import trimmed
 from mnist_course.model import MnistCNN
-from mnist_course.not_digits import DOODLES, arc, doodle, font_files, letter
+from mnist_course.non_digits import DOODLES, arc, doodle, font_files, letter
 from mnist_course.pages import CAUSES, make_page
 from mnist_course.pens import PENS
+from mnist_course.showing import images_in, label_of
 
 IMAGES = ROOT / 'test_images'
 SEVEN = IMAGES / 'my_digit_7.png'

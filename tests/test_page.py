@@ -16,14 +16,15 @@ from PIL import Image, ImageDraw
 
 from conftest import ROOT
 from mnist_course import web_api
+from mnist_course.canvas import Writer
 from mnist_course.data import load_mnist
 from mnist_course.figures import data_url_bytes
 from mnist_course.finder import finder_maps, shipped_finder
 from mnist_course.images import open_image
-from mnist_course.inference import images_in, predict, read_number
-from mnist_course.layouts import Writer
+from mnist_course.inference import predict, read_number
 from mnist_course.pages import make_page
 from mnist_course.serve import create_app
+from mnist_course.showing import images_in
 from mnist_course.web_page import FILES, write_page
 from mnist_course.web_server import make_server
 from tools.drawings import strokes

@@ -9,7 +9,6 @@ from mnist_course.canvas import OTHER
 from mnist_course.layouts import LAYOUTS
 from mnist_course.pages import (
     CAUSES,
-    COVERS,
     FAINTEST,
     core_map,
     forget_the_invisible,
@@ -17,6 +16,7 @@ from mnist_course.pages import (
     targets,
     visibility,
 )
+from mnist_course.papers import COVERS
 from mnist_course.pens import PENS, draw
 from mnist_course.strokes import TEMPLATES, WAYS, mnist_strokes, skeleton, template_strokes
 

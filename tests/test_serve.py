@@ -503,7 +503,7 @@ def test_a_client_that_hangs_up_harms_nobody(server):
 
 
 def test_many_at_a_time_all_get_their_own_answer(idle_server):
-    from mnist_course.inference import images_in, label_of
+    from mnist_course.showing import images_in, label_of
 
     files = [f for f in images_in(ROOT / 'test_images') if f.stat().st_size < 60_000]
     with ThreadPoolExecutor(32) as crowd:
