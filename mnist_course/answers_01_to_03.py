@@ -50,9 +50,9 @@ EXERCISES['01_data'] = [
         '01_data', 'q3',
         both(
             number(.8096, .01, {.855: 'that is the score of the means; use the medians'},
-                'that is more than the medians reach: are they compared with the validation '
-                'images?',
-                'that is less than the medians reach'),
+                larger='that is more than the medians reach: are they compared with the '
+                       'validation images?',
+                smaller='that is less than the medians reach'),
             choice('b', {
                 'a': 'the mean is just as exact: both are computed from all images',
                 'c': 'there are about 5,500 of each digit, far more than either needs'})),

@@ -118,9 +118,9 @@ EXERCISES['12_robustness'] = [
         both(
             number(.02, .006, {
                 .002: 'that is the share for which it was chosen; take the new one'},
-                'that is a larger share than was asked for: of the validation digits, how many '
-                'lie below?',
-                'that is a smaller share than was asked for'),
+                larger='that is a larger share than was asked for: of the validation digits, how '
+                       'many lie below?',
+                smaller='that is a smaller share than was asked for'),
             choice('a', {
                 'b': 'the network has not changed, and neither have its answers',
                 'c': 'it is surer of digits than of letters, whatever the threshold'})),

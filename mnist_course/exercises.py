@@ -21,10 +21,10 @@ from .progress import remember
 # %% ../nbs/library/exercises.ipynb #0c44c0dd
 class Blank(NDArrayOperatorsMixin):
     "What is in the place of an answer that has not been given; any operation with it is blank."
-    def again(self, *args:Any, **kwargs:Any)->'Blank':
+    def _again(self, *args:Any, **kwargs:Any)->'Blank':
         return self
 
-    __call__ = __getitem__ = __round__ = __array_ufunc__ = __array_function__ = again
+    __call__ = __getitem__ = __round__ = __array_ufunc__ = __array_function__ = _again
     __hash__ = object.__hash__
 
     @classmethod
@@ -111,6 +111,7 @@ def number(
     right:float, # the answer
     within:float=0, # how far off it may be
     known:dict[float, str]|None=None, # typical wrong values -> what to say about each
+    *,
     larger:str='that is too large', # to say about a value above
     smaller:str='that is too small', # to say about a value below
 )->Judge:
