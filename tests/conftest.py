@@ -19,6 +19,18 @@ set_hypothesis_home_dir(
 )  # not in the checkout: tests change no file
 
 
+SHARING = {'browser', 'page', 'release', 'site'}  # files of which all tests share a slow fixture
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items) -> None:
+    "Side by side (see run.py), tests that share a slow fixture stay together."
+    for item in items:
+        name = item.path.stem.removeprefix('test_')
+        if name in SHARING:
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
 @pytest.fixture(scope='session')
 def course(tmp_path_factory) -> Path:
     "A copy of the notebooks and what they read, so that nothing is written in the checkout."

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,8 +72,16 @@ def nbdev_test() -> list[str]:
         return ran(checks.command('nbdev_test'), cwd=checks.copy_course(ROOT, Path(folder)))
 
 
+def side_by_side() -> list[str]:
+    "A test for each core, at most four at once, one thread each; where xdist is installed."
+    workers = min(4, os.cpu_count() or 1)
+    if workers == 1 or not find_spec('xdist'):
+        return []
+    return ['-n', str(workers), '--dist', 'loadgroup']
+
+
 def pytest() -> list[str]:
-    return ran(sys.executable, '-m', 'pytest')
+    return ran(sys.executable, '-m', 'pytest', *side_by_side())
 
 
 STEPS = [

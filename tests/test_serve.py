@@ -432,6 +432,7 @@ def test_who_waits_too_long_is_told_so(monkeypatch):
     assert reply.status_code == 503 and 'try again' in reply.json['error']
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no module resource')
 def test_a_large_picture_that_packs_well_is_read_in_little_memory():
     code = """
 import resource, sys
