@@ -32,7 +32,8 @@ def named_rightly(
 )->OSError:
     "The same error, about the file that was asked for; or unchanged, about another file."
     about = temporary if error.filename is None else Path(str(error.filename))
-    if about.name != temporary.name and about not in path.parents:
+    ours = temporary, *temporary.parents, *path.parents
+    if about not in ours:
         return error
     return OSError(error.errno, error.strerror or str(error), str(path))
 

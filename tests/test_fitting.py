@@ -349,3 +349,12 @@ def test_a_device_stays_a_device(tmp_path):
     with atomic_path(device) as p:
         p.write_bytes(b'content')
     assert stat.S_ISCHR(device.stat().st_mode)
+
+
+def test_a_folder_that_is_a_file_is_named_as_it_was_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'occupied').write_text('a file')
+    with pytest.raises(OSError) as e:
+        with atomic_path('occupied/here/m.pth') as p:
+            p.write_text('x')
+    assert e.value.filename == os.path.join('occupied', 'here', 'm.pth')
