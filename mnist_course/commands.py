@@ -73,6 +73,14 @@ def drop_output(
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
 
+def finish_output(
+)->None:
+    "Print what is still to be printed; where that is not possible, drop it."
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_output()
+
 # %% ../nbs/library/commands.ipynb #9751ceb2
 def command(
     main:Callable[[list[str]|None], int|None], # parses arguments, works; None is status 0
@@ -98,6 +106,7 @@ def command(
             if not (isinstance(e, OSError | ValueError) or memory_is_full(e) or card_failed(e)):
                 raise  # a fault of ours
             print(f'{main.__name__}: {sentence(e)}', file=sys.stderr)
+            finish_output()
             return 1
     return run
 

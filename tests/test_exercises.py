@@ -52,11 +52,13 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'model = MnistCNN().eval()\n'
     'spoilt = torch.zeros(784, 784).fill_diagonal_(math.nan).reshape(784, 1, 28, 28)',
     '03_training': '',
-    '04_evaluation': 'from mnist_course.data import ASSETS, load_mnist\n'
+    '04_evaluation': 'from mnist_course.data import load_mnist\n'
+    'from mnist_course.files import ASSETS\n'
     'from mnist_course.evaluation import *\n'
     'from mnist_course.training import load_model\n'
     "on_test = evaluate(load_model(ASSETS/'course_model.pth'), load_mnist()[1])",
-    '05_visualization': 'from mnist_course.data import ASSETS, load_mnist, split\n'
+    '05_visualization': 'from mnist_course.data import load_mnist, split\n'
+    'from mnist_course.files import ASSETS\n'
     'from mnist_course.training import load_model\n'
     'from mnist_course.visualization import *\n'
     "model = load_model(ASSETS/'course_model.pth')\n"

@@ -472,7 +472,7 @@ def test_each_kind_of_page_is_read_about_as_well_as_it_was(kind, right):
     assert np.mean([r.right for r in readings]) >= right
 
 
-@pytest.mark.parametrize('kind, most', zip(kinds.EMPTY, (1, 1, 3)))
+@pytest.mark.parametrize('kind, most', list(zip(kinds.EMPTY, (1, 1, 3))))
 def test_where_no_digit_is_hardly_anything_is_read_without_a_warning(kind, most):
     readings = [
         kinds.judge(page, read_number(page.rgb.astype(np.uint8)))

@@ -126,7 +126,7 @@ def test_both_archives_hold_the_course_its_data_its_types_and_its_licences(built
     assert any(n.endswith('licenses/LICENSE') for n in names) and any(
         n.endswith('mnist/LICENSE.md') for n in names
     )
-    assert not [n for n in names if re.search(r'__pycache__|checkpoints|(^|/)tests/', n)]
+    assert not [n for n in names if re.search(r'__pycache__|\.ipynb_checkpoints|(^|/)tests/', n)]
     assert any(n.endswith('/nbs/00_start_here.ipynb') for n in source.getnames())
     about = wheel.read(next(n for n in names if n.endswith('METADATA'))).decode()
     assert 'License-Expression: Apache-2.0 AND CC-BY-SA-3.0' in about
