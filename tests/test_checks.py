@@ -60,7 +60,7 @@ def test_a_clean_notebook_gives_no_complaint(tmp_path):
         '/home/me/x.png',
         '/root/a',
         '/tmp/tmpx1',
-        "PosixPath('/srv/course')",
+        "PosixPath('/home/you')",
         '/Users/me',
         'C:\\Users\\me',
         "WindowsPath('D:\\\\a\\\\b')",
