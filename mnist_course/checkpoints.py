@@ -181,7 +181,9 @@ def load_checkpoint(
     missing = [part for part in PARTS if part not in saved]
     if missing:
         raise ValueError(f'{path} is a damaged checkpoint, without {", ".join(missing)}')
-    saved['recipe'].pop('dropout', None)  # before 0.2; it belongs to the network
+    if saved['recipe'].pop('dropout', None) is not None:  # of 0.1: it belongs to the network now
+        if saved['recipe'].get('model') == 'MnistCNN':  # the default, also for other networks
+            saved['recipe']['model'] = None
     return saved
 
 def save_checkpoint(
@@ -209,8 +211,6 @@ def other_run(
     "In what a checkpoint differs from the run that wants to resume it."
     then = {**asdict(Recipe()), **saved['recipe'], 'seed': saved['seed'], 'images': saved['images']}
     now = {**asdict(run.recipe), 'seed': run.seed, 'images': run.images}
-    if now['model'] is None and then['model'] == 'MnistCNN':  # the default before 0.2
-        then['model'] = None
     return [f'{key} {then.get(key)}' for key, value in now.items()
             if key not in free and value != then.get(key)]
 

@@ -233,8 +233,8 @@ def mnist_export(
     argv:list[str]|None=None, # arguments; None takes the command line's
 )->None:
     "Write a network as an ONNX file."
-    p = make_parser('mnist_export', 'Write a network as ONNX: images (N,28,28) uint8, ink 255 on 0, '
-                                    'in; probs (N,10) out.')
+    p = make_parser('mnist_export', 'Write a network as ONNX: images (N,28,28) uint8, '
+                                    'ink 255 on 0, in; probs (N,10) out.')
     p.add_argument('--out', default='mnist_model.onnx', metavar='FILE',
                    help='the file to write (default: mnist_model.onnx)')
     args = p.parse_args(argv)
@@ -252,8 +252,9 @@ def mnist_course(
     import subprocess
     from importlib.util import find_spec
     from mnist_course.course_files import copy_course
-    p = argparse.ArgumentParser('mnist_course', description='Put the notebooks of the course into a '
-                                'folder, and open them in JupyterLab.')
+    p = argparse.ArgumentParser(
+        'mnist_course',
+        description='Put the notebooks of the course into a folder, and open them in JupyterLab.')
     p.add_argument('folder', nargs='?', default='course', metavar='FOLDER',
                    help='made if it is missing; files in it are kept (default: course)')
     p.add_argument('--no-lab', action='store_true', help='only put them there')

@@ -29,15 +29,17 @@ def read_idx(
     return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).reshape(shape)
 
 # %% ../nbs/01_data.ipynb #f45de726
-Data = tuple[Tensor, Tensor]  # images (N,28,28) uint8, labels (N,); -1 means "not a digit", for training only
+# images (N,28,28) uint8, labels (N,); -1 means "not a digit", for training only
+Data = tuple[Tensor, Tensor]
 
 def load_mnist(
-    folder:str|os.PathLike|None=None, # a folder to look in first and to fill; None reads the package and writes nothing
+    folder:str|os.PathLike|None=None, # to look in first and to fill; None writes nothing
 )->tuple[Data, Data]: # (train, test)
     """All of MNIST in memory: 60,000 images to learn from and 10,000 to be tested on.
 
-    Returns (train, test), each a pair of uint8 images (N,28,28), ink 255 on 0, and int64 labels (N,).
-    Raises OSError where `folder` cannot be written, ConnectionError where MNIST cannot be found anywhere."""
+    Returns (train, test), each a pair of uint8 images (N,28,28), ink 255 on 0, and int64
+    labels (N,). Raises OSError where `folder` cannot be written, ConnectionError where MNIST
+    cannot be found anywhere."""
     root = Path(folder) if folder is not None else None
 
     def part(prefix:str)->Data:
@@ -55,7 +57,8 @@ def normalize(
 )->Tensor: # float32, (N,1,28,28), mean 0 and standard deviation 1 over MNIST
     "Turn stored pictures into what the networks of this course take in."
     if images.dim() != 3:
-        raise ValueError(f'images have the shape (N,28,28), not {tuple(images.shape)}: for one, image[None]')
+        raise ValueError(f'images have the shape (N,28,28), not {tuple(images.shape)}: '
+                         'for one, image[None]')
     return ((images.float()/255 - MEAN)/STD)[:, None]
 
 # %% ../nbs/01_data.ipynb #e4269d66
@@ -63,7 +66,9 @@ def split(
     train:Data, # images and labels
     n_valid:int=5_000, # images to keep back, from the end
 )->tuple[Data, Data]: # (train, valid)
-    "Keep the last images back for validation. Raises ValueError where nothing would be left to learn from."
+    """Keep the last images back for validation.
+
+    Raises ValueError where nothing would be left to learn from."""
     images, labels = train
     if not 0 < n_valid < len(labels):
         raise ValueError(f'n_valid must be between 1 and {len(labels)-1}, not {n_valid}')
@@ -71,7 +76,9 @@ def split(
 
 # %% ../nbs/01_data.ipynb #5d35f9d9
 class Batches:
-    "Mini-batches straight from memory: an iterable of (xb, yb), normalized; shuffled again on each pass if asked."
+    """Mini-batches straight from memory: an iterable of (xb, yb), normalized.
+
+    They are shuffled again on each pass if asked."""
     def __init__(self,
         images:Tensor, # uint8, (N,28,28)
         labels:Tensor, # (N,)

@@ -24,7 +24,7 @@ class MnistCNN(nn.Module):
     ):
         super().__init__()
         self.conv1 = nn.Conv2d(1, 32, 3, padding=1)   # (N,1,28,28)  -> (N,32,28,28): small features
-        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)  # (N,32,14,14) -> (N,64,14,14): features of these
+        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)  # (N,32,14,14) -> (N,64,14,14): of these
         self.fc1 = nn.Linear(64*7*7, 128)             # (N,3136)     -> (N,128)
         self.dropout = nn.Dropout(dropout)            # (N,128)      -> (N,128)
         self.fc2 = nn.Linear(128, 10)                 # (N,128)      -> (N,10)

@@ -13,7 +13,7 @@ from typing import Any
 from .architectures import MODELS
 
 # %% ../nbs/library/recipe.ipynb #a63a9470
-def require(
+def need(
     ok:bool,
     what:str, # the sentence, up to the value
     value:Any,
@@ -52,16 +52,16 @@ class Recipe:
 
     def __post_init__(self)->None:
         known = self.model is None or self.model in MODELS
-        require(known, f'model must be one of {", ".join(MODELS)}', self.model)
-        require(is_count(self.epochs), 'epochs must be a whole number of at least 1', self.epochs)
-        require(is_count(self.bs), 'the batch size must be a whole number of at least 1', self.bs)
+        need(known, f'model must be one of {", ".join(MODELS)}', self.model)
+        need(is_count(self.epochs), 'epochs must be a whole number of at least 1', self.epochs)
+        need(is_count(self.bs), 'the batch size must be a whole number of at least 1', self.bs)
         possible = math.isfinite(self.lr) and self.lr > 0
-        require(possible, 'the learning rate must be a number above 0', self.lr)
-        require(0 <= self.stroke <= 1, 'stroke must be from 0 to 1', self.stroke)
-        require(is_count(self.passes), 'passes must be a whole number of at least 1', self.passes)
+        need(possible, 'the learning rate must be a number above 0', self.lr)
+        need(0 <= self.stroke <= 1, 'stroke must be from 0 to 1', self.stroke)
+        need(is_count(self.passes), 'passes must be a whole number of at least 1', self.passes)
         schedules = 'constant', 'one-cycle'
-        require(self.schedule in schedules, 'schedule must be constant or one-cycle', self.schedule)
-        require(0 <= self.smoothing < 1, 'smoothing must be at least 0 and below 1', self.smoothing)
+        need(self.schedule in schedules, 'schedule must be constant or one-cycle', self.schedule)
+        need(0 <= self.smoothing < 1, 'smoothing must be at least 0 and below 1', self.smoothing)
 
 # %% ../nbs/library/recipe.ipynb #32dc90f2
 RECIPES = {

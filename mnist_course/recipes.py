@@ -30,10 +30,11 @@ def draw_rung(
     name:str,
     rung:dict[str, Any], # what `make bench` measured
 )->None:
-    "Draw one rung as a numbered point: median seconds, mean error; the bar is one standard deviation."
+    "Draw one rung as a numbered point: median seconds, mean error, one standard deviation."
     wrong = [100 - 100*accuracy for accuracy in rung['valid_accuracy']]
     seconds = median(rung['seconds'])
-    label = f'{number}  {name}: {seconds:.1f} s' if seconds < 10 else f'{number}  {name}: {seconds:.0f} s'
+    digits = 1 if seconds < 10 else 0
+    label = f'{number}  {name}: {seconds:.{digits}f} s'
     spread = stdev(wrong) if len(wrong) > 1 else None
     ax.errorbar(seconds, mean(wrong), yerr=spread, fmt='o', ms=15, capsize=3,
                 color='C0' if number else ORANGE, label=label)
@@ -42,15 +43,18 @@ def draw_rung(
 
 # %% ../nbs/11_recipes.ipynb #c58fa6b5
 def show_ladder(
-    rungs:dict[str, dict[str, Any]], # name -> what `make bench` measured: seconds and valid_accuracy, a number for each seed
+    rungs:dict[str, dict[str, Any]], # name -> seconds and valid_accuracy, one for each seed
     ax:'Axes|None'=None, # None makes a figure
 )->'Axes':
-    "Draw each rung as a numbered point: median seconds of training, mean error; the bar is one standard deviation."
+    """Draw what `make bench` measured: each rung as a numbered point.
+
+    Median seconds of training, mean error; the bar is one standard deviation."""
     import matplotlib.pyplot as plt
     ax = ax or plt.subplots(figsize=(8, 4.2))[1]
     for number, (name, rung) in enumerate(rungs.items()):
         draw_rung(ax, number, name, rung)
-    ax.set(xscale='log', yscale='log', xlabel='seconds of training', ylabel='wrong (% of validation images)')
+    ax.set(xscale='log', yscale='log', xlabel='seconds of training',
+           ylabel='wrong (% of validation images)')
     ax.margins(.06, .12)
     ax.set_yticks([.25, .5, 1], ['0.25', '0.5', '1'])
     ax.yaxis.set_minor_formatter('')
@@ -60,7 +64,8 @@ def show_ladder(
     ax.legend(points, names, markerscale=.4, loc='center left', bbox_to_anchor=(1.01, .5),
               frameon=False)
     times = [median(rung['seconds']) for rung in rungs.values()]
-    ax.set_title(f'From {times[0]:.0f} seconds to {min(times):.1f}, and from there to fewer mistakes')
+    first, fastest = times[0], min(times)
+    ax.set_title(f'From {first:.0f} seconds to {fastest:.1f}, and from there to fewer mistakes')
     return ax
 
 # %% ../nbs/11_recipes.ipynb #ee2093a8
@@ -91,18 +96,20 @@ def usual_batches(
     from torchvision.transforms import Compose, Normalize, ToTensor
     load_mnist(folder)
     to_input = Compose([ToTensor(), Normalize((.1307,), (.3081,))])
-    return DataLoader(Subset(MNIST(folder, transform=to_input), which), batch_size=bs, shuffle=shuffle)
+    dataset = Subset(MNIST(folder, transform=to_input), which)
+    return DataLoader(dataset, batch_size=bs, shuffle=shuffle)
 
 # %% ../nbs/11_recipes.ipynb #0a3b0676
 def operations(
     model:nn.Module, # is put into evaluation mode
 )->dict[str, int]: # layer -> multiplications for one image, forward
-    "Count the multiplications of each convolution and linear layer, from the shapes that pass through."
+    "Count the multiplications of each convolution and linear layer, by the shapes."
     names = {layer: name for name, layer in model.named_modules()}
     counts: dict[str, int] = {}
 
     def count(layer:nn.Module, inputs:Any, output:torch.Tensor)->None:
-        counts[f'{names[layer]} {type(layer).__name__}'] = output.numel()*layer.get_parameter('weight')[0].numel()
+        window = layer.get_parameter('weight')[0].numel()
+        counts[f'{names[layer]} {type(layer).__name__}'] = output.numel()*window
 
     counted = [layer for layer in names if isinstance(layer, nn.Conv2d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in counted]

@@ -40,7 +40,8 @@ def train_parser(
     p = make_parser('mnist_train', (
         'Train a network on MNIST. Writes mnist_model.pth, predictions.png and '
         'training_history.png; without options: 5 epochs, batch size 64, learning rate 0.001, '
-        'dropout 0.5. To share the work among processes: torchrun --nproc-per-node=2 --no-python mnist_train …'), model=False)
+        'dropout 0.5. To share the work among processes: '
+        'torchrun --nproc-per-node=2 --no-python mnist_train …'), model=False)
     add = p.add_argument
     add('--recipe', metavar='NAME',
         help='values for the options below, and more: course (the default), fast, best or tiny')
@@ -110,6 +111,4 @@ def saved_job(
     unknown = set(saved['recipe']) - set(asdict(Recipe()))
     if unknown:
         raise Damaged(f'{checkpoint} is of another version of this course: train anew')
-    if saved['recipe'].get('model') == 'MnistCNN':  # what a recipe for any network said before 0.2
-        saved['recipe']['model'] = None
     return {key: saved.get(key) for key in ('recipe', 'seed', 'images', 'threads')}

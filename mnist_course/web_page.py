@@ -30,8 +30,9 @@ def is_numeric(
     value:Any,
 )->bool:
     "Whether this is a number, or a tuple of such."
-    numbers = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(v, int | float) or isinstance(v, tuple) and is_numeric(v) for v in numbers)
+    if isinstance(value, tuple):
+        return all(is_numeric(v) for v in value)
+    return isinstance(value, int | float)
 
 def reader_settings(
 )->dict[str, dict[str, Any]]: # constants: name -> number; remarks: name -> sentence

@@ -127,7 +127,8 @@ def draw_widget(
 
     def read(change:Any)->None:
         try:
-            answer.value = answer_html(predict(data_url_bytes(pad.png), model)) if pad.png else empty
+            drawn = pad.png
+            answer.value = answer_html(predict(data_url_bytes(drawn), model)) if drawn else empty
         except (OSError, ValueError) as e:
             answer.value = sorry_html(e)
 

@@ -31,6 +31,39 @@ def pytest_collection_modifyitems(items) -> None:
             item.add_marker(pytest.mark.xdist_group(name))
 
 
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    yield
+    if pyplot := sys.modules.get('matplotlib.pyplot'):
+        pyplot.close('all')
+
+
+@pytest.fixture
+def model():
+    "An untrained network, in training mode: what needs another mode has to see to it."
+    import torch
+
+    from mnist_course.model import MnistCNN
+
+    torch.manual_seed(1)
+    return MnistCNN().train()
+
+
+def first_checkpoint(folder: Path, **recipe) -> Path:
+    "What `mnist_train --quick` has saved before its first step."
+    import torch
+
+    from mnist_course.checkpoints import Run, save_checkpoint
+    from mnist_course.model import MnistCNN
+    from mnist_course.recipe import Recipe
+
+    network = MnistCNN()
+    file = folder / 'mnist_checkpoint.pth'
+    run = Run(Recipe(**recipe), seed=42, images=2_000)
+    save_checkpoint(file, network, torch.optim.Adam(network.parameters()), None, [], run)
+    return file
+
+
 @pytest.fixture(scope='session')
 def course(tmp_path_factory) -> Path:
     "A copy of the notebooks and what they read, so that nothing is written in the checkout."

@@ -19,18 +19,6 @@ from mnist_course.model import MnistCNN
 IMAGES, LABELS = (part[:60] for part in split(load_mnist()[0])[1])
 
 
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    yield
-    plt.close('all')
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(1)
-    return MnistCNN()
-
-
 def answers(*rows) -> Evaluation:
     "An evaluation from rows of label, answer and confidence."
     probs = torch.zeros(len(rows), 10)

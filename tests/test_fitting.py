@@ -13,7 +13,7 @@ from torch import nn
 
 import mnist_course.devices as devices
 import mnist_course.fitting as fitting
-from conftest import in_python
+from conftest import call, first_checkpoint, in_python
 from mnist_course.architectures import MODELS, create_model, name_and_config
 from mnist_course.augmentation import PAPER, affine, augment, seen_as, warp
 from mnist_course.checkpoints import load_checkpoint, load_model, save_model
@@ -358,3 +358,16 @@ def test_a_folder_that_is_a_file_is_named_as_it_was_asked_for(tmp_path, monkeypa
         with atomic_path('occupied/here/m.pth') as p:
             p.write_text('x')
     assert e.value.filename == os.path.join('occupied', 'here', 'm.pth')
+
+
+def test_a_checkpoint_of_the_first_version_is_resumed(tmp_path):
+    file = first_checkpoint(tmp_path, epochs=1, schedule='constant')
+    content = torch.load(file, weights_only=True)
+    content['pictures'] = content.pop('images')
+    del content['threads']
+    content['recipe'] |= {'model': 'MnistCNN', 'dropout': 0.5}
+    torch.save(content, file)
+    saved = load_checkpoint(file)
+    assert saved['images'] == 2_000 and saved['recipe']['model'] is None
+    assert call('mnist_train', '--resume', '--out', tmp_path, cwd=tmp_path).returncode == 0
+    assert (tmp_path / 'mnist_model.pth').exists()

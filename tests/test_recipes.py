@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from checks import command
-from conftest import ROOT, call
+from conftest import ROOT, call, first_checkpoint
 from mnist_course.architectures import create_model
 from mnist_course.checkpoints import load_plain
 from mnist_course.data import load_mnist, normalize
@@ -79,23 +79,13 @@ def test_the_recipes_keep_what_the_course_promises():
 
 
 def test_a_run_of_another_recipe_is_not_resumed(mnist, tmp_path):
-    from mnist_course.checkpoints import Run, save_checkpoint
-
-    model = create_model('MnistCNN')
-    save_checkpoint(
-        tmp_path / 'mnist_checkpoint.pth',
-        model,
-        torch.optim.Adam(model.parameters()),
-        None,
-        [],
-        Run(Recipe(), 42, 2_000),
-    )
-    old = (tmp_path / 'mnist_checkpoint.pth').read_bytes()
+    file = first_checkpoint(tmp_path)
+    old = file.read_bytes()
     done = call(
         'mnist_train', '--quick', '--resume', '--recipe', 'fast', '--out', tmp_path, cwd=mnist
     )
     assert done.returncode == 1 and 'another run' in done.stderr and 'epochs 5' in done.stderr
-    assert (tmp_path / 'mnist_checkpoint.pth').read_bytes() == old
+    assert file.read_bytes() == old
 
 
 def together(*args, cwd) -> subprocess.CompletedProcess:

@@ -4,7 +4,6 @@ import json
 import math
 from dataclasses import asdict
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,6 @@ from mnist_course.corruption_figures import show_corruptions, show_error_curves
 from mnist_course.corruptions import CORRUPTIONS, corrupt
 from mnist_course.data import MEAN, STD, load_mnist, normalize, split
 from mnist_course.evaluation import predict_probs
-from mnist_course.model import MnistCNN
 from mnist_course.robustness import (
     CALM,
     HANDWRITING,
@@ -48,18 +46,6 @@ STRENGTHS = {  # from none to strong, with what the axis says
     'stripes': ((0, 0.2, 0.4, 0.6, 0.8), 'of full ink'),
     'fog': ((0, 0.2, 0.4, 0.6, 0.8), 'of the light'),
 }
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    yield
-    plt.close('all')
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(1)
-    return MnistCNN().train()  # each function puts it into evaluation mode
 
 
 class Pixels(nn.Module):

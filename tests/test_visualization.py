@@ -26,7 +26,6 @@ from mnist_course.layer_figures import (
     show_unit,
     top_activating,
 )
-from mnist_course.model import MnistCNN
 from mnist_course.visualization import (
     as_input,
     extract_features,
@@ -37,18 +36,6 @@ from mnist_course.visualization import (
 
 IMAGES, LABELS = (part[:60] for part in split(load_mnist()[0])[1])
 FOUR = IMAGES[4]
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    yield
-    plt.close('all')
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(1)
-    return MnistCNN().train()  # each function puts it into evaluation mode
 
 
 # input, windows, features
