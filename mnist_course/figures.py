@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'figure_bundle', 'show', 'save_figure', 'png_url', 'data_url_bytes', 'confidence_text',
-           'show_images', 'show_pixels', 'show_maps']
+           'label_lines', 'show_images', 'show_pixels', 'show_maps']
 
 # %% ../nbs/library/figures.ipynb #92b2a051
 import math
@@ -13,6 +13,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +39,19 @@ def figure_of(
     first = getattr(drawn, 'flat', [drawn])[0]
     return getattr(first, 'figure', first)
 
-def with_palette(
+FEW_COLORS = 10_000 # a drawing has fewer, a figure with a photograph has more
+
+def encoded(
     image:Image.Image,
-)->Image.Image:
-    "An image with few colors, which makes a small file."
-    flat = Image.Dither.NONE
-    if image.getcolors(10_000):
-        return image.quantize(128, Image.Quantize.MAXCOVERAGE, dither=flat)
-    return image.quantize(64, Image.Quantize.MEDIANCUT, kmeans=2, dither=flat)  # photographs
+)->tuple[str, bytes]: # 'png' or 'jpeg', and the file
+    "The smaller way to store a figure: a PNG file with a palette, or JPEG for photographs."
+    raw = BytesIO()
+    if image.getcolors(FEW_COLORS):
+        palette = image.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        palette.save(raw, 'PNG', optimize=True)
+        return 'png', raw.getvalue()
+    image.save(raw, 'JPEG', quality=88, subsampling=0, optimize=True)
+    return 'jpeg', raw.getvalue()
 
 # %% ../nbs/library/figures.ipynb #3066f8a7
 def figure_bundle(
@@ -57,15 +63,15 @@ def figure_bundle(
     "Turn a figure into an image with alternative text, as Jupyter shows it, and close the figure."
     import matplotlib.pyplot as plt
     fig = figure_of(fig)
-    raw, png = BytesIO(), BytesIO()
+    raw = BytesIO()
     fig.savefig(raw, dpi=dpi, bbox_inches='tight', facecolor='white')
     plt.close(fig)
-    image = with_palette(Image.open(raw).convert('RGB'))
-    image.save(png, 'PNG', optimize=True)
-    code = b64encode(png.getvalue()).decode()
+    image = Image.open(raw).convert('RGB')
+    kind, file = encoded(image)
+    code = b64encode(file).decode()
     html = (f'<img alt="{escape(alt)}" width="{image.width*2//3}" style="max-width:100%" '
-            f'src="data:image/png;base64,{code}">')
-    return {'image/png': code, 'text/html': html, 'text/plain': alt}
+            f'src="data:image/{kind};base64,{code}">')
+    return {f'image/{kind}': code, 'text/html': html, 'text/plain': alt}
 
 def show(
     fig:Any, # a matplotlib Figure, or Axes, or an array of Axes
@@ -111,6 +117,26 @@ def confidence_text(
 )->str: # such as '71%'
     "Confidence in whole percent; '>99%' where rounding would make it certain."
     return '>99%' if confidence >= .995 else f'{confidence:.0%}'
+
+# %% ../nbs/library/figures.ipynb #ca041d97
+def label_lines(
+    ax:'Axes', # with lines that have a label
+    *,
+    gap:float=.09, # least distance between two labels, as a fraction of the height of the axes
+)->'Axes': # the same
+    "Write the label of each line at its right end, in place of a legend."
+    to_axes = ax.transData - ax.transAxes # from data to fractions of the axes
+    ends = []
+    for line in ax.get_lines():
+        label = str(line.get_label())
+        if not label.startswith('_'):
+            height = to_axes.transform(np.asarray(line.get_xydata())[-1])[1]
+            ends.append((float(height), label, line.get_color()))
+    lowest = -math.inf
+    for height, label, color in sorted(ends, key=itemgetter(0)):
+        lowest = max(min(height, 1), lowest + gap)
+        ax.text(1.02, lowest, label, color=color, transform=ax.transAxes, va='center')
+    return ax
 
 # %% ../nbs/library/figures.ipynb #0d8c3f39
 def show_images(

@@ -41,6 +41,10 @@ def text_of(output: dict) -> str:
     return re.sub(r'data:image/[^"\')\s]+', '', '\n'.join(said))
 
 
+def has_image(output: dict) -> bool:
+    return any(kind.startswith('image/') for kind in output.get('data', {}))
+
+
 def about_output(output: dict) -> list[str]:
     "What is wrong with one output."
     data, text, wrong = output.get('data', {}), text_of(output), []
@@ -56,7 +60,7 @@ def about_output(output: dict) -> list[str]:
         wrong.append(f'shows a memory address: {found[0]}')
     if any('widget' in kind for kind in data):
         wrong.append('holds a widget, which is dead without its kernel')
-    if 'image/png' in data and not ALT.search(joined(data.get('text/html', ''))):
+    if has_image(output) and not ALT.search(joined(data.get('text/html', ''))):
         wrong.append('has a figure without alternative text: use show(figure, alt)')
     return wrong
 
@@ -95,9 +99,7 @@ def about_cell(cell: dict) -> list[str]:
     wrong = [w for output in cell['outputs'] for w in about_output(output)]
     if not re.search(r'^#\| *eval: *false', source(cell), re.M):
         missing = must_show(source(cell))
-        if missing == 'a figure' and not any(
-            'image/png' in o.get('data', {}) for o in cell['outputs']
-        ):
+        if missing == 'a figure' and not any(map(has_image, cell['outputs'])):
             wrong.append('has not been run: no figure')
         if missing == 'an output' and not cell['outputs']:
             wrong.append('has not been run: no output')

@@ -151,7 +151,7 @@ def alternative_texts(page) -> list[str]:
         o['data']
         for c in page.evaluate(CELLS)
         for o in c['outputs']
-        if 'image/png' in o.get('data', {})
+        if any(kind.startswith('image/') for kind in o.get('data', {}))
     ]
     alts = [
         re.search('<img[^>]* alt="([^"]*)"', ''.join(data.get('text/html', ''))) for data in outputs

@@ -55,6 +55,19 @@ def test_a_clean_notebook_gives_no_complaint(tmp_path):
 
 
 @pytest.mark.parametrize(
+    'tag, fold', [('guess', 'outputs_hidden'), ('hide-input', 'source_hidden')]
+)
+def test_a_tag_that_does_not_fold_is_seen(tag, fold, tmp_path):
+    nb = notebook(figure(), tags=[tag])
+    cell = nb['cells'][1]
+    assert cell['metadata']['jupyter'] == {fold: True}
+    del cell['metadata']['jupyter']
+    assert complaints(nb, tmp_path)
+    cell['metadata'] = {'jupyter': {fold: True}}  # and a fold that no tag asks for
+    assert complaints(nb, tmp_path)
+
+
+@pytest.mark.parametrize(
     'path',
     [
         '/home/me/x.png',

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import checks
 from tools.notebooks import notebooks, source, tags
 from tools.site import api, npm, pages
 
@@ -246,7 +247,7 @@ def test_page_shows_each_cell_that_is_not_hidden(parsed, path):
 def test_each_figure_is_there_with_its_alternative_text(site, parsed, path):
     outputs = [o for c in cells(path) if not HIDDEN.search(source(c)) for o in c['outputs']]
     figures = sum(
-        max(''.join(o['data'].get('text/html', '')).count('<img '), 'image/png' in o['data'])
+        max(''.join(o['data'].get('text/html', '')).count('<img '), checks.has_image(o))
         for o in outputs
         if 'data' in o
     )
@@ -255,6 +256,15 @@ def test_each_figure_is_there_with_its_alternative_text(site, parsed, path):
     assert len(pictures) == figures
     assert all(re.search(r'\w', of.get('alt', '')) for _, of in page.pictures), path.name
     assert not any(of['src'].startswith('data:') for of in pictures)
+
+
+def test_the_answer_to_a_guess_is_folded(site):
+    guesses = [p for p in notebooks() if any('guess' in tags(c) for c in cells(p))]
+    assert guesses
+    for path in guesses:
+        text = (site / html_of(path)).read_text(encoding='utf-8')
+        wanted = sum('guess' in tags(c) for c in cells(path))
+        assert len(re.findall(r'class="[^"]*tag_hide-output', text)) == wanted, path.name
 
 
 def test_interactive_cells_say_where_they_move(parsed):

@@ -8,6 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
 PARTS = ('library', 'appendix')  # folders of further notebooks, in reading order
+FOLDS = {  # a tag of a code cell -> what JupyterLab folds away
+    'hide-input': 'source_hidden',
+    'guess': 'outputs_hidden',
+}
+SECONDS_A_LINE = 5  # to read a line of open code
+WORDS_A_MINUTE = 200
 
 
 def notebooks() -> list[Path]:
@@ -85,8 +91,9 @@ def clean(nb: dict) -> dict:
         'kernelspec': {'display_name': 'python3', 'language': 'python', 'name': 'python3'}
     }
     for cell in nb['cells']:
-        keep = {k: v for k, v in cell['metadata'].items() if k in ('tags', 'jupyter') and v}
-        cell['metadata'] = keep
+        folds = {fold: True for tag, fold in FOLDS.items() if tag in tags(cell)}
+        wanted = {'tags': tags(cell), 'jupyter': folds}
+        cell['metadata'] = {key: value for key, value in wanted.items() if value}
         if cell['cell_type'] == 'code':
             cell['execution_count'] = None
             live = 'interactive' in tags(cell)
@@ -108,8 +115,8 @@ def write(path: Path, nb: dict) -> None:
 
 
 def reading_minutes(path: Path) -> int:
-    """How long a page takes to read: 200 words of prose a minute, and a second for each line of
-    code that is not folded away."""
+    """How long a page takes to read: 200 words of prose a minute, and five seconds for each line
+    of code that is not folded away."""
     cells = json.loads(path.read_text(encoding='utf-8'))['cells']
     prose = [
         re.sub(r'<!--([\w:.-]+)-->.*?<!--/\1-->|\]\([^)]*\)', ' ', source(c), flags=re.S)
@@ -123,7 +130,8 @@ def reading_minutes(path: Path) -> int:
         for line in text.splitlines()
         if line.strip() and not line.startswith('#|')
     ]
-    return max(1, round(sum(len(text.split()) for text in prose) / 200 + len(lines) / 60))
+    words = sum(len(text.split()) for text in prose)
+    return max(1, round(words / WORDS_A_MINUTE + len(lines) * SECONDS_A_LINE / 60))
 
 
 def fill(text: str, values: dict[str, str]) -> str:

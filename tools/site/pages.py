@@ -4,13 +4,15 @@ links leading to where things are."""
 import base64
 import hashlib
 import html
+import io
 import json
 import posixpath
 import re
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
+
+from PIL import Image
 
 from tools.notebooks import ROOT, reading_minutes, source, tags
 
@@ -89,8 +91,8 @@ def picture_file(
         (folder / name).write_bytes(raw)
         attributes = found[1] + found[4]
         width = re.search(r'width="(\d+)"', attributes)
-        if width and found[2] == 'png' and 'height' not in attributes:
-            w, h = struct.unpack('>II', raw[16:24])
+        if width and 'height' not in attributes:
+            w, h = Image.open(io.BytesIO(raw)).size
             attributes += f' height="{round(int(width[1]) * h / w)}"'
         return f'<img {attributes.strip()} src="{up}figures/{name}" loading="lazy">'
 
@@ -135,15 +137,9 @@ def page_cells(
     code = DIRECTIVE.sub('', text).strip('\n')
     if not code and not cell['outputs']:
         return []
-    labels = [
-        *tags(cell),
-        *(
-            ['hide-input']
-            if cell['metadata'].get('jupyter', {}).get('source_hidden')
-            and 'hide-input' not in tags(cell)
-            else []
-        ),
-    ]
+    labels = tags(cell)
+    if 'guess' in labels:
+        labels = [*labels, 'hide-output']
     shown = {
         **cell,
         'source': code,
