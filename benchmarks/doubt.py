@@ -12,6 +12,7 @@ import json
 import random
 from collections.abc import Iterable
 from datetime import date
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -64,35 +65,28 @@ def written(fonts: list[Path]) -> Iterable:
 
 def grain() -> list[np.ndarray]:
     "Noise of several kinds and sizes."
-    g, sizes = np.random.default_rng(0), (28, 28, 64, 100, 200)
-    even = [g.integers(0, 256, (s, s)).astype(np.uint8) for s in sizes for _ in range(20)]
-    normal = [
-        g.normal(128, 40, (s, s)).clip(0, 255).astype(np.uint8) for s in sizes for _ in range(20)
-    ]
-    specks = [
-        ((g.random((28, 28)) < share) * 255).astype(np.uint8)
-        for share in (0.05, 0.1, 0.2, 0.3, 0.5)
-        for _ in range(10)
-    ]
-    return [
-        *even,
-        *normal,
-        *specks,
-        *(g.integers(0, 256, (100, 100, 3)).astype(np.uint8) for _ in range(50)),
-    ]
+    g = np.random.default_rng(0)
+    sizes = np.repeat((28, 28, 64, 100, 200), 20)
+    shares = np.repeat((0.05, 0.1, 0.2, 0.3, 0.5), 10)
+    even = [g.integers(0, 256, (s, s)).astype(np.uint8) for s in sizes]
+    normal = [g.normal(128, 40, (s, s)).clip(0, 255).astype(np.uint8) for s in sizes]
+    specks = [((g.random((28, 28)) < share) * 255).astype(np.uint8) for share in shares]
+    colors = [g.integers(0, 256, (100, 100, 3)).astype(np.uint8) for _ in range(50)]
+    return even + normal + specks + colors
 
 
 def blanks() -> list[np.ndarray]:
     "Pages without ink, in several greys, with and without grain."
     g = np.random.default_rng(0)
+
+    def grainy(size, grey):
+        return (grey + g.normal(0, 2, (size, size))).clip(0, 255).astype(np.uint8)
+
     plain = [
-        np.full((s, s), grey, np.uint8) for s in (28, 50, 300) for grey in (0, 20, 128, 200, 255)
+        np.full((size, size), grey, np.uint8)
+        for size, grey in product((28, 50, 300), (0, 20, 128, 200, 255))
     ]
-    return plain + [
-        (grey + g.normal(0, 2, (s, s))).clip(0, 255).astype(np.uint8)
-        for s in (28, 100, 300)
-        for grey in (30, 128, 220)
-    ]
+    return plain + [grainy(size, grey) for size, grey in product((28, 100, 300), (30, 128, 220))]
 
 
 def main() -> None:
@@ -116,7 +110,8 @@ def main() -> None:
 
     known, test = load_mnist()
     train, valid = split(known)
-    model, plain = shipped_model(), load_model(ASSETS / 'course_model.pth', device='cpu')
+    model = shipped_model()
+    plain = load_model(ASSETS / 'course_model.pth', device='cpu')
     plain_below = threshold_at_fpr(plain, valid)
 
     def answers(sources) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -36,9 +37,10 @@ def near(a, b) -> bool:
 
 def judge(page: Page, rows: list) -> Reading:
     "Compare what was read with what was written."
-    read = [p for row in rows for p in row]
+    read = list(chain.from_iterable(rows))
     written = [(box, label) for box, label in zip(page.boxes(), page.labels) if box[2]]
-    left, wrong = list(read), 0
+    left = list(read)
+    wrong = 0
     for box, label in written:
         found = next((p for p in left if near(p.box, box) and p.digit == label), None)
         if found is None:

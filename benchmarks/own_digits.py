@@ -49,14 +49,16 @@ def singles(folder: Path, ways: dict[str, Callable]) -> dict[str, dict]:
     return kinds
 
 
+def number(line: list) -> str:
+    return ''.join(str(p.digit) for p in line)
+
+
 def pages(folder: Path, read_number: Callable) -> dict:
     """The pages with several digits: how many are read without a mistake, and how many digits
     are wrong."""
     counts = {'pages': 0, 'exact': 0, 'digits': 0, 'digits_wrong': 0}
     for row in manifest(folder):
-        text = '|'.join(
-            ''.join(str(p.digit) for p in line) for line in read_number(folder / row['file'])
-        )
+        text = '|'.join(number(line) for line in read_number(folder / row['file']))
         counts['pages'] += 1
         counts['exact'] += text == row['text']
         counts['digits'] += len(row['text'].replace('|', ''))

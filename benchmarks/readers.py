@@ -16,6 +16,10 @@ import kinds
 HERE = Path(__file__).resolve().parent
 
 
+def with_a_box(row: list) -> list:
+    return [p for p in row if p.box]
+
+
 def on_kinds(predict: Callable, read_number: Callable, n: int) -> dict:
     "For each kind of page: how many are right, how many are wrong without a warning."
     counts = {}
@@ -29,8 +33,7 @@ def on_kinds(predict: Callable, read_number: Callable, n: int) -> dict:
                 ValueError
             ):  # refused with a sentence, such as more than 400 things that may be digits
                 rows = []
-            rows = [[p for p in row if p.box] for row in rows]
-            readings.append(kinds.judge(page, rows))
+            readings.append(kinds.judge(page, [with_a_box(row) for row in rows]))
         silent = sum(not r.right and not r.flagged for r in readings)
         counts[kind] = {
             'pages': len(readings),

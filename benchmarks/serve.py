@@ -99,6 +99,10 @@ def load(
     )
 
 
+def rounded(counts: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in counts.items()}
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument('--seconds', type=float, default=60)
@@ -111,7 +115,8 @@ def main() -> None:
     )
     try:
         said = server.stdout.readline() + server.stdout.readline()
-        port, process = int(re.search(r':(\d+)/', said)[1]), psutil.Process(server.pid)
+        port = int(re.search(r':(\d+)/', said)[1])
+        process = psutil.Process(server.pid)
         pictures = small()
         found = {
             'small pictures alone': load(port, pictures, None, seconds, process),
@@ -123,7 +128,7 @@ def main() -> None:
         'date': date.today().isoformat(),
         'clients': CLIENTS,
         'seconds': seconds,
-        'loads': {k: {n: round(v, 4) for n, v in d.items()} for k, d in found.items()},
+        'loads': {name: rounded(counts) for name, counts in found.items()},
     }
     (HERE / 'serve.json').write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     print(json.dumps(result, indent=1))

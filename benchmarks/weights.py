@@ -65,11 +65,16 @@ def all_page_digits() -> tuple:
     import torch
     from tqdm import tqdm
 
-    parts, each = 60, PAGES // 60
+    def joined(arrays):
+        return torch.cat([torch.from_numpy(array) for array in arrays])
+
+    parts = 60
+    each = PAGES // parts
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context('spawn')) as pool:
         jobs = [pool.submit(some_page_digits, SEED + part, each) for part in range(parts)]
         done = [job.result() for job in tqdm(jobs, unit='part', leave=False)]
-    return tuple(torch.cat([torch.from_numpy(part[k]) for part in done]) for k in (0, 1))
+    images, labels = zip(*done)
+    return joined(images), joined(labels)
 
 
 def handwriting(path: Path, seed: int = SEED) -> None:

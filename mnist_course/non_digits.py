@@ -6,6 +6,7 @@
 __all__ = ['SHARES', 'font_files', 'letter', 'doodle', 'non_digits']
 
 # %% ../nbs/library/non_digits.ipynb #87eeb99b
+import re
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -49,9 +50,9 @@ def font_files(
     "Fonts that come with matplotlib."
     import matplotlib
     names = families or ('DejaVu', 'cmr', 'cmss', 'cmtt')
-    odd = 'Display', 'Siz', 'NonUni'  # without letters
+    without_letters = re.compile('Display|Siz|NonUni')  # in a file's name
     files = sorted((Path(matplotlib.get_data_path())/'fonts'/'ttf').glob('*.ttf'))
-    lettered = [path for path in files if not any(word in path.name for word in odd)]
+    lettered = [path for path in files if not without_letters.search(path.name)]
     return [path for path in lettered if path.name.startswith(names)]
 
 def letter(

@@ -208,6 +208,12 @@ def predicted(
     p = classify([seen], network)[0]
     return as_json(p) | ({'maps': first_maps(network, p.image)} if with_maps else {})
 
+def row_as_json(
+    row:list[Prediction], # digits from left to right
+)->list[dict[str, Any]]:
+    "A row of predictions for other programs."
+    return [as_json(p) for p in row]
+
 def rows_of(
     sent:bytes, # an image file
     network:nn.Module,
@@ -215,4 +221,4 @@ def rows_of(
     "What /api/read answers."
     image = or_client_error(open_image, sent)
     rows = or_client_error(read_number, image, network, faults=(TooManyDigits,))
-    return {'rows': [[as_json(p) for p in row] for row in rows]}
+    return {'rows': [row_as_json(row) for row in rows]}

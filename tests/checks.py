@@ -47,7 +47,9 @@ def has_image(output: dict) -> bool:
 
 def about_output(output: dict) -> list[str]:
     "What is wrong with one output."
-    data, text, wrong = output.get('data', {}), text_of(output), []
+    data = output.get('data', {})
+    text = text_of(output)
+    wrong = []
     if output['output_type'] == 'error':
         wrong.append(f'ends in {output.get("ename", "an error")}')
     if output.get('name') == 'stderr':
@@ -96,7 +98,9 @@ def about_cell(cell: dict) -> list[str]:
         )
     if 'interactive' in tags(cell):
         return ['is interactive and committed with an output'] if cell['outputs'] else []
-    wrong = [w for output in cell['outputs'] for w in about_output(output)]
+    wrong = []
+    for output in cell['outputs']:
+        wrong += about_output(output)
     if not re.search(r'^#\| *eval: *false', source(cell), re.M):
         missing = must_show(source(cell))
         if missing == 'a figure' and not any(map(has_image, cell['outputs'])):
@@ -108,11 +112,10 @@ def about_cell(cell: dict) -> list[str]:
 
 def content(nb: dict) -> list[str]:
     "What is wrong with what a notebook shows."
-    wrong = [
-        f'cell {i} ({source(c).strip()[:40]!r}) {w}'
-        for i, c in enumerate(nb['cells'])
-        for w in about_cell(c)
-    ]
+    wrong = []
+    for i, cell in enumerate(nb['cells']):
+        place = f'cell {i} ({source(cell).strip()[:40]!r})'
+        wrong += [f'{place} {w}' for w in about_cell(cell)]
     if 'widgets' in nb['metadata']:
         wrong.append('holds widget state')
     return wrong
@@ -120,7 +123,8 @@ def content(nb: dict) -> list[str]:
 
 def form(text: str) -> list[str]:
     "Whether a notebook is written as `clean` and `write` leave it."
-    nb, cleaned = json.loads(text), clean(json.loads(text))
+    nb = json.loads(text)
+    cleaned = clean(json.loads(text))
     if text == as_text(cleaned):
         return []
     if nb['metadata'] != cleaned['metadata']:
@@ -176,11 +180,14 @@ def command(name: str) -> str:
     return found
 
 
+def names_under(folder: Path, pattern: str) -> set[str]:
+    "The files of a folder and its folders, as paths from there."
+    return {p.relative_to(folder).as_posix() for p in folder.rglob(pattern)}
+
+
 def differing(one: Path, other: Path, pattern: str) -> list[str]:
     "The files under two folders that are not in both, or not the same in both."
-    names = {
-        p.relative_to(folder).as_posix() for folder in (one, other) for p in folder.rglob(pattern)
-    }
+    names = names_under(one, pattern) | names_under(other, pattern)
 
     def text(p):
         return p.read_text(encoding='utf-8') if p.exists() else None

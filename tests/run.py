@@ -38,17 +38,17 @@ def library() -> list[str]:
 
 def clean_notebooks() -> list[str]:
     "The notebooks, and the marked blocks in them and in README."
-    strict, values, wrong = bool(os.environ.get('CI')), blocks(), []
+    strict = bool(os.environ.get('CI'))
+    values = blocks()
+    wrong = []
     for path in notebooks():
         nb = checks.read(path)
         if checks.was_run_here(nb) and not strict:
             print(f'   {path.name} has been run here: judged as it would be cleaned')
         wrong += [f'{path.name} {w}' for w in checks.about_notebook(path, strict)]
-        wrong += [
-            f'{path.name} {w}'
-            for c in nb['cells']
-            for w in checks.unfilled(checks.source(c), values)
-        ]
+        for cell in nb['cells']:
+            unfilled = checks.unfilled(checks.source(cell), values)
+            wrong += [f'{path.name} {w}' for w in unfilled]
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     return (
         wrong
@@ -131,12 +131,10 @@ def everything() -> dict[str, str]:
         '.ci',
         '.github',
     )
-    files = [
-        p
-        for folder in ours
-        for p in (ROOT / folder).rglob('*')
-        if p.is_file() and '__pycache__' not in p.parts
-    ]
+    files = []
+    for folder in ours:
+        inside = (ROOT / folder).rglob('*')
+        files += [p for p in inside if p.is_file() and '__pycache__' not in p.parts]
     top = [
         p
         for p in ROOT.iterdir()

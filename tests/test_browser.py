@@ -15,6 +15,7 @@ from base64 import b64encode
 import pytest
 
 from test_notebooks import outputs, small
+from tools.notebooks import all_outputs
 from tools.run import run
 
 CANDIDATES = [
@@ -137,10 +138,7 @@ def run_all(page) -> list[dict]:
 
 def errors(cells: list[dict]) -> list[str]:
     return [
-        f'{o["ename"]}: {o["evalue"]}'
-        for c in cells
-        for o in c['outputs']
-        if o['output_type'] == 'error'
+        f'{o["ename"]}: {o["evalue"]}' for o in all_outputs(cells) if o['output_type'] == 'error'
     ]
 
 
@@ -148,10 +146,14 @@ def alternative_texts(page) -> list[str]:
     """Of every picture in the outputs; those that are on the screen must really be drawn, with
     theirs."""
     outputs = [
+<<<<<<< HEAD
         o['data']
         for c in page.evaluate(CELLS)
         for o in c['outputs']
         if any(kind.startswith('image/') for kind in o.get('data', {}))
+=======
+        o['data'] for o in all_outputs(page.evaluate(CELLS)) if 'image/png' in o.get('data', {})
+>>>>>>> 9b92e880a29797fca8ad9941489ab35444b03eff
     ]
     alts = [
         re.search('<img[^>]* alt="([^"]*)"', ''.join(data.get('text/html', ''))) for data in outputs
@@ -183,7 +185,7 @@ def test_00_start_here_shows_its_committed_figures_and_runs(page, jupyterlab):
     assert alternative_texts(page)
     cells = runs_from_top_to_bottom(page, jupyterlab, '00_start_here')
     assert alternative_texts(page)
-    shown = [o for c in cells[:7] for o in c['outputs']]
+    shown = all_outputs(cells[:7])
     assert any('image/png' in o.get('data', {}) for o in shown), 'no figure in the first cells'
 
 

@@ -3,6 +3,7 @@ warnings, and that its work is bounded."""
 
 import io
 import os
+from itertools import chain, product
 from pathlib import Path
 
 import cv2
@@ -46,8 +47,16 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
     return file.getvalue()
 
 
+def number(row: list[Prediction]) -> str:
+    return ''.join(str(p.digit) for p in row)
+
+
 def text(rows: list[list[Prediction]]) -> list[str]:
-    return [''.join(str(p.digit) for p in row) for row in rows]
+    return [number(row) for row in rows]
+
+
+def in_one_list(rows: list[list[Prediction]]) -> list[Prediction]:
+    return list(chain.from_iterable(rows))
 
 
 @pytest.fixture(scope='module')
@@ -215,16 +224,11 @@ def test_several_digits_get_a_warning_and_their_number():
 
 
 def test_what_is_not_a_digit_gets_a_warning():
-    rng, fonts = (
-        np.random.default_rng(0),
-        font_files('STIX'),
-    )  # fonts that the shipped network has not learned from
+    rng = np.random.default_rng(0)
+    fonts = font_files('STIX')  # the shipped network has not learned from them
     letters = [letter(rng, fonts, opencv=0) for _ in range(100)]
-    noise = [
-        rng.integers(0, 256, (side, side)).astype(np.uint8)
-        for side in (28, 64, 200)
-        for _ in range(10)
-    ]
+    sides = np.repeat((28, 64, 200), 10)
+    noise = [rng.integers(0, 256, (side, side)).astype(np.uint8) for side in sides]
     for others, least in ((letters, 0.85), (noise, 0.9)):
         assert np.mean([predict(x).warning is not None for x in others]) >= least
     digits = load_mnist()[0][0][-500:]
@@ -269,27 +273,24 @@ UNSEEN = {  # drawings that the shipped network has not learned from, in a squar
 }
 
 
+def enlarged(image: np.ndarray) -> np.ndarray:
+    "A light drawing of 28 × 28, with a margin, six times as large and dark on light."
+    return 255 - np.kron(np.pad(image, 6), np.ones((6, 6), np.uint8))
+
+
+def drawn(strokes: list, pen: int) -> np.ndarray:
+    "A page of 300 × 300 with strokes in a square from -1 to 1, by a pen of so many pixels."
+    page = np.full((300, 300), 255, np.uint8)
+    for points in strokes:
+        line = (np.array(points) * 100 + 150).astype(np.int32)
+        cv2.polylines(page, [line], False, 0, pen, cv2.LINE_AA)
+    return page
+
+
 def test_what_people_draw_to_see_what_it_says_gets_a_warning():
     random = np.random.default_rng(7)
-    known = [
-        255 - np.kron(np.pad(doodle(random, kind), 6), np.ones((6, 6), np.uint8))
-        for kind in DOODLES
-        for _ in range(5)
-    ]
-    unseen = []
-    for strokes in UNSEEN.values():
-        for pen in (6, 10, 14):
-            page = np.full((300, 300), 255, np.uint8)
-            for points in strokes:
-                cv2.polylines(
-                    page,
-                    [(np.array(points) * 100 + 150).astype(np.int32)],
-                    False,
-                    0,
-                    pen,
-                    cv2.LINE_AA,
-                )
-            unseen.append(page)
+    known = [enlarged(doodle(random, kind)) for kind, _ in product(DOODLES, range(5))]
+    unseen = [drawn(strokes, pen) for strokes, pen in product(UNSEEN.values(), (6, 10, 14))]
     for pages, least in ((known, 0.9), (unseen, 0.8)):
         assert np.mean([predict(page).warning is not None for page in pages]) >= least
 
@@ -329,9 +330,8 @@ def test_each_remark_of_a_source_goes_before_doubt_and_doubt_before_a_note(six):
     frames = [Image.fromarray(page), Image.new('L', (400, 300), 255)]
     film = saved(frames[0], 'GIF', save_all=True, append_images=frames[1:])
     assert predict(page).warning == REMARKS['several'].format(count=2)
-    assert 'first' in predict(film).warning and all(
-        'first' in p.warning for row in read_number(film) for p in row
-    )
+    answers = [predict(film), *in_one_list(read_number(film))]
+    assert all('first' in p.warning for p in answers)
 
 
 SOME_BAD = {
@@ -424,9 +424,10 @@ def test_a_page_of_numbers_is_read_whichever_way_it_lies(turns):
     page = np.rot90(page_of(numbers), turns)
     rows = read_number(page)
     assert text(rows) == numbers
-    assert turns == 0 or all(p.warning for row in rows for p in row)
-    assert any('turned' in (p.warning or '') for row in rows for p in row) == (turns > 0)
-    for x, y, w, h in (p.box for row in rows for p in row):
+    digits = in_one_list(rows)
+    assert turns == 0 or all(p.warning for p in digits)
+    assert any('turned' in (p.warning or '') for p in digits) == (turns > 0)
+    for x, y, w, h in (p.box for p in digits):
         assert (
             0 <= x
             and x + w <= page.shape[1]
@@ -448,7 +449,8 @@ def test_any_array_is_a_page_of_numbers_or_a_sentence(data):
         rows = read_number(data.draw(arrays(np.uint8, shape)))
     except ValueError:
         return
-    assert all(0 <= p.digit <= 9 and p.box and p.image.max() == 255 for row in rows for p in row)
+    for p in in_one_list(rows):
+        assert 0 <= p.digit <= 9 and p.box and p.image.max() == 255
 
 
 @pytest.mark.parametrize(
@@ -514,9 +516,7 @@ def test_a_drawn_page_is_read_whichever_way_it_lies(turns):
     pixels = np.ascontiguousarray(np.rot90(page.rgb.astype(np.uint8), turns))
     rows = read_number(pixels)
     assert text(rows) == ['9534184', '3722361']
-    assert all(
-        ('turned' in (p.warning or '')) == (turns > 0) or p.warning for row in rows for p in row
-    )
+    assert turns == 0 or all(p.warning for p in in_one_list(rows))
 
 
 def test_a_sign_between_digits_is_left_out_and_that_is_said():
@@ -627,11 +627,10 @@ def test_the_boxes_of_a_page_lie_around_their_digits_whichever_way_it_lies(six):
     for k in (1, 2, 3):
         page[80:180, 40 + 130 * k : 140 + 130 * k] = page[80:180, 40:140]
     for turns in range(4):
-        boxes = [
-            p.box for row in read_number(np.ascontiguousarray(np.rot90(page, turns))) for p in row
-        ]
+        lying = np.ascontiguousarray(np.rot90(page, turns))
+        boxes = [p.box for p in in_one_list(read_number(lying))]
         assert len(boxes) == 4
-        turned = np.rot90(page, turns) < 128
+        turned = lying < 128
         for x, y, w, h in boxes:
             assert (
                 turned[max(y - 6, 0) : y + h + 6, max(x - 6, 0) : x + w + 6].sum()

@@ -11,7 +11,7 @@ import pytest
 
 import checks
 from conftest import ROOT
-from tools.notebooks import clean, notebooks, parameters, write
+from tools.notebooks import all_outputs, clean, notebooks, parameters, tags, write
 from tools.run import run
 
 NOTEBOOKS = [p.relative_to(ROOT / 'nbs') for p in notebooks()]
@@ -19,20 +19,14 @@ NOTEBOOKS = [p.relative_to(ROOT / 'nbs') for p in notebooks()]
 
 def outputs(path: Path) -> str:
     "All that the cells of a run notebook show, as text."
-    return '\n'.join(
-        checks.text_of(o) for c in checks.read(path)['cells'] for o in c.get('outputs', [])
-    )
+    shown = all_outputs(checks.read(path)['cells'])
+    return '\n'.join(checks.text_of(output) for output in shown)
 
 
 def spoken(nb: dict) -> list[str]:
     "What a run notebook writes to standard error; progress bars, which end in a ]."
-    return [
-        text
-        for c in nb['cells']
-        for o in c.get('outputs', [])
-        if o.get('name') == 'stderr'
-        and not re.fullmatch(r'(\s*[^\n]*\d+%\|.*?\]\s*)+', text := checks.text_of(o))
-    ]
+    said = [checks.text_of(o) for o in all_outputs(nb['cells']) if o.get('name') == 'stderr']
+    return [text for text in said if not re.fullmatch(r'(\s*[^\n]*\d+%\|.*?\]\s*)+', text)]
 
 
 def test_a_warning_is_seen_before_it_is_cleaned_away():
@@ -106,68 +100,60 @@ def test_a_parameter_takes_effect(course, tmp_path):
         assert f'{n} small digits' in outputs(tmp_path / 'out.ipynb')
 
 
+def code_cells(name: Path) -> list[dict]:
+    return [c for c in checks.read(ROOT / 'nbs' / name)['cells'] if c['cell_type'] == 'code']
+
+
+def python_of(cells: list[dict]) -> str:
+    "The code of some cells, without shell commands and magics."
+    lines = '\n'.join(checks.source(c) for c in cells).splitlines()
+    return '\n'.join(line for line in lines if not line.startswith(('!', '%')))
+
+
+def names_in(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    return {name.id for name in names if isinstance(name.ctx, context)}
+
+
+def names_read(code: str) -> set[str]:
+    return names_in(ast.parse(code), ast.Load)
+
+
+def names_set(code: str) -> set[str]:
+    "The names that code sets outside functions and classes."
+    tree = ast.parse(code)
+    tree.body = [s for s in tree.body if not isinstance(s, (ast.FunctionDef, ast.ClassDef))]
+    return names_in(tree, ast.Store)
+
+
 @pytest.mark.parametrize(
     'name', [n for n in NOTEBOOKS if parameters(ROOT / 'nbs' / n)], ids=lambda p: p.stem
 )
 def test_each_parameter_is_read_below_and_never_set_again(name):
-    cells = [c for c in checks.read(ROOT / 'nbs' / name)['cells'] if c['cell_type'] == 'code']
-    top = next(i for i, c in enumerate(cells) if 'parameters' in checks.tags(c))
-    code = '\n'.join(
-        line
-        for c in cells[top + 1 :]
-        for line in checks.source(c).splitlines()
-        if not line.startswith(('!', '%'))
-    )
-    body = ast.parse(code).body
-    read = {
-        n.id
-        for s in body
-        for n in ast.walk(s)
-        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
-    }
-    set_again = {
-        n.id
-        for s in body
-        if not isinstance(s, (ast.FunctionDef, ast.ClassDef))
-        for n in ast.walk(s)
-        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    }
+    cells = code_cells(name)
+    top = next(i for i, c in enumerate(cells) if 'parameters' in tags(c))
+    below = python_of(cells[top + 1 :])
+    read = names_read(below)
+    set_again = names_set(below)
     for p in set(parameters(ROOT / 'nbs' / name)) - {'quick'}:
         assert p in read and p not in set_again, p
 
 
+def has_interactive_cell(name: Path) -> bool:
+    return any('interactive' in tags(c) for c in code_cells(name))
+
+
 @pytest.mark.parametrize(
-    'name',
-    [
-        n
-        for n in NOTEBOOKS
-        if any('interactive' in checks.tags(c) for c in checks.read(ROOT / 'nbs' / n)['cells'])
-    ],
-    ids=lambda p: p.stem,
+    'name', [n for n in NOTEBOOKS if has_interactive_cell(n)], ids=lambda p: p.stem
 )
 def test_what_a_widget_needs_is_never_set_again(name):
     "A cell below that takes one of its names would leave it dead, without a word."
-    cells = [c for c in checks.read(ROOT / 'nbs' / name)['cells'] if c['cell_type'] == 'code']
-
-    def names_set(cell):
-        return {
-            n.id
-            for s in ast.parse(
-                '\n'.join(
-                    line
-                    for line in checks.source(cell).splitlines()
-                    if not line.startswith(('!', '%'))
-                )
-            ).body
-            if not isinstance(s, (ast.FunctionDef, ast.ClassDef))
-            for n in ast.walk(s)
-            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-        }
-
-    for i, c in enumerate(cells):
-        if 'interactive' in checks.tags(c):
+    cells = code_cells(name)
+    for i, cell in enumerate(cells):
+        if 'interactive' in tags(cell):
+            needed = names_set(python_of([cell]))
             for below in cells[i + 1 :]:
-                assert not names_set(c) & names_set(below), checks.source(below)
+                assert not needed & names_set(python_of([below])), checks.source(below)
 
 
 def test_a_parameter_that_the_notebook_does_not_have_is_refused(course, tmp_path):

@@ -186,8 +186,8 @@ def test_each_digit_stands_below_its_corruption_and_mistakes_are_crossed(model):
 
 
 def test_curves_are_in_percent_and_rise_to_the_right():
-    errors = {name: [0.1 * k for k in range(5)] for name in CORRUPTIONS}
-    none = {name: [0.0] * 5 for name in CORRUPTIONS}
+    errors = dict.fromkeys(CORRUPTIONS, [0.0, 0.1, 0.2, 0.3, 0.4])
+    none = dict.fromkeys(CORRUPTIONS, [0.0] * 5)
     axes = show_error_curves({'one': errors, 'two': none})
     assert [ax.get_xlabel() for ax in axes] == [f'{n} ({u})' for n, (_, u) in STRENGTHS.items()]
     for ax, strengths in zip(axes, (s for s, _ in STRENGTHS.values())):

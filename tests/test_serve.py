@@ -111,11 +111,10 @@ def test_several_digits_come_with_their_boxes(client):
         255 - predict(ROOT / 'test_images' / n).image.numpy()
         for n in ('chalk_2.jpg', 'pencil_0.jpg', 'green_ink_6.jpg')
     ]
-    rows = client.post(
-        '/api/read', data=png(Image.fromarray(np.hstack(digits)).resize((504, 168)))
-    ).json['rows']
-    assert [[d['digit'] for d in row] for row in rows] == [[2, 0, 6]]
-    assert [row['box'][0] // 168 for row in rows[0]] == [0, 1, 2]
+    page = png(Image.fromarray(np.hstack(digits)).resize((504, 168)))
+    (row,) = client.post('/api/read', data=page).json['rows']
+    assert [d['digit'] for d in row] == [2, 0, 6]
+    assert [d['box'][0] // 168 for d in row] == [0, 1, 2]
     assert client.post('/api/read', data=png(Image.new('L', (200, 200), 255))).json == {'rows': []}
 
 

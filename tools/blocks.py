@@ -37,16 +37,16 @@ def blocks() -> dict[str, str]:
 
 def facts() -> str:
     "What makes the course different, in four lines."
-    own, bench = read('own_digits.json'), read('bench.json')
+    own = read('own_digits.json')
+    bench = read('bench.json')
     if not own or 'rungs' not in bench:
         return '\n'
-    photos, usual, fast = (
-        own['kinds']['photo'],
-        bench['rungs']['the usual loop'],
-        bench['rungs']['label smoothing'],
-    )
+    photos = own['kinds']['photo']
     every = handwritten(own)
-    exercises, questions = sum(map(len, EXERCISES.values())), sum(map(len, QUIZ.values()))
+    usual = bench['rungs']['the usual loop']
+    fast = bench['rungs']['label smoothing']
+    exercises = sum(map(len, EXERCISES.values()))
+    questions = sum(map(len, QUIZ.values()))
     return '\n'.join(
         [
             '',
@@ -104,7 +104,11 @@ KINDS = {
 def handwritten(d: dict) -> dict[str, int]:
     "Counts of all kinds together, without what is printed in a font."
     kinds = [counts for kind, counts in d['kinds'].items() if kind != 'printed']
-    return {name: sum(counts[name] for counts in kinds) for name in kinds[0]}
+
+    def total(name):
+        return sum(counts[name] for counts in kinds)
+
+    return {name: total(name) for name in kinds[0]}
 
 
 def with_interval(right: int, n: int) -> str:
@@ -122,13 +126,15 @@ def own_digits(d: dict) -> str:
     if 'printed' in d['kinds']:
         groups['printed in a font'] = d['kinds']['printed']
     ways = [way for way in groups['**all handwritten ones**'] if way != 'images']
-    rows = [
-        f'| {title} | {n["images"]} | '
-        + ' | '.join(with_interval(n[way], n['images']) for way in ways)
-        + ' |'
-        for title, n in groups.items()
-    ]
-    total, numbers = sum(n['images'] for n in d['kinds'].values()), d['numbers']
+
+    def row(title, counts):
+        n = counts['images']
+        rates = [with_interval(counts[way], n) for way in ways]
+        return f'| {title} | {n} | {" | ".join(rates)} |'
+
+    rows = [row(title, counts) for title, counts in groups.items()]
+    total = sum(counts['images'] for counts in d['kinds'].values())
+    numbers = d['numbers']
     return '\n'.join(
         [
             '',

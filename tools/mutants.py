@@ -219,7 +219,9 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=1, help='draws the mutants (1)')
     parser.add_argument('--minutes', type=float, default=120, help='the longest it may take (120)')
     args = parser.parse_args()
-    chosen = [m for module in args.modules for m in drawn(module, args.count, args.seed)]
+    chosen = []
+    for module in args.modules:
+        chosen += drawn(module, args.count, args.seed)
     done = known()
     try_all([m for m in chosen if m not in done], args.minutes)
     if RESULTS.exists():

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,9 +20,10 @@ WORDS_A_MINUTE = 200
 def notebooks() -> list[Path]:
     """The notebooks of the course in reading order: the numbered pages, then the folders, the
     appendix last."""
-    return sorted(NBS.glob('[0-9]*.ipynb')) + [
-        p for part in PARTS for p in sorted((NBS / part).glob('*.ipynb'))
-    ]
+    found = sorted(NBS.glob('[0-9]*.ipynb'))
+    for part in PARTS:
+        found += sorted((NBS / part).glob('*.ipynb'))
+    return found
 
 
 def source(cell: dict) -> str:
@@ -30,6 +32,12 @@ def source(cell: dict) -> str:
 
 def tags(cell: dict) -> list[str]:
     return cell['metadata'].get('tags', [])
+
+
+def all_outputs(cells: list[dict]) -> list[dict]:
+    "What the cells show, one output after another; text cells show nothing."
+    outputs = (cell.get('outputs', []) for cell in cells)
+    return list(chain.from_iterable(outputs))
 
 
 def parameters(path: Path) -> list[str]:
@@ -124,14 +132,10 @@ def reading_minutes(path: Path) -> int:
         if c['cell_type'] == 'markdown'
     ]
     code = [source(c) for c in cells if c['cell_type'] == 'code' and 'hide-input' not in tags(c)]
-    lines = [
-        line
-        for text in code
-        for line in text.splitlines()
-        if line.strip() and not line.startswith('#|')
-    ]
+    lines = '\n'.join(code).splitlines()
+    to_read = [line for line in lines if line.strip() and not line.startswith('#|')]
     words = sum(len(text.split()) for text in prose)
-    return max(1, round(words / WORDS_A_MINUTE + len(lines) * SECONDS_A_LINE / 60))
+    return max(1, round(words / WORDS_A_MINUTE + len(to_read) * SECONDS_A_LINE / 60))
 
 
 def fill(text: str, values: dict[str, str]) -> str:

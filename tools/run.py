@@ -23,7 +23,16 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from tools.blocks import fill_all
-from tools.notebooks import ROOT, clean, notebooks, parameters, source, tags, write
+from tools.notebooks import (
+    ROOT,
+    all_outputs,
+    clean,
+    notebooks,
+    parameters,
+    source,
+    tags,
+    write,
+)
 
 RUNS = ROOT / 'benchmarks' / 'notebooks.json'
 HANGS = (CellTimeoutError, DeadKernelError, TimeoutError)  # what a second kernel may not do
@@ -109,7 +118,8 @@ def keep_outputs(path: Path, done: Path) -> None:
 
 def accuracy(ran: dict) -> float | None:
     "The share that a notebook shows in its cell tagged `accuracy`, if it has one."
-    said = ''.join(str(o) for c in ran['cells'] if 'accuracy' in tags(c) for o in c['outputs'])
+    cells = [c for c in ran['cells'] if 'accuracy' in tags(c)]
+    said = ''.join(str(output) for output in all_outputs(cells))
     found = re.search(r'(\d+(?:\.\d+)?) ?%', said)
     return round(float(found[1]) / 100, 4) if found else None
 

@@ -61,12 +61,12 @@ def about_value(text: str, node: Value) -> list[str]:
 
 def origins(text: str) -> dict[str, str]:
     "The names that a module takes from others of the library, and the module of each."
-    return {
-        alias.asname or alias.name: node.module
-        for node in ast.parse(text).body
-        if isinstance(node, ast.ImportFrom) and node.level and node.module
-        for alias in node.names
-    }
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ImportFrom) and node.level and node.module:
+            for alias in node.names:
+                found[alias.asname or alias.name] = node.module
+    return found
 
 
 def names_in(text: str) -> dict[str, ast.stmt]:
@@ -77,8 +77,9 @@ def names_in(text: str) -> dict[str, ast.stmt]:
             found[node.name] = node
         elif isinstance(node, Value):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [n for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
-            found.update({n.id: node for n in names})
+            for target in targets:
+                names = [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]
+                found.update(dict.fromkeys(names, node))
     return found
 
 

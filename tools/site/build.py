@@ -66,11 +66,11 @@ def toctree(caption: str, entries: list[str]) -> str:
 def front_page(pages: list[dict], home: str, draw: bool) -> str:
     "index.md, its blocks filled."
     course = [p for p in pages if '/' not in p['name']]
-    parts = {
-        part: there
-        for part in PARTS
-        if (there := [p for p in pages if p['name'].startswith(f'{part}/')])
-    }
+    parts = {}
+    for part in PARTS:
+        there = [p for p in pages if p['name'].startswith(f'{part}/')]
+        if there:
+            parts[part] = there
     button = (
         '<a class="button" href="draw/index.html">Draw a digit, and see what the network reads</a>'
     )

@@ -173,13 +173,13 @@ def page(
     nb = json.loads(path.read_text(encoding='utf-8'))
     inside = path.parent.name != 'nbs'
     name, up = (f'{path.parent.name}/{path.stem}', '../') if inside else (path.stem, '')
-    minutes, replace = reading_minutes(path), picture_file(out / 'extra' / 'figures', up)
+    minutes = reading_minutes(path)
+    replace = picture_file(out / 'extra' / 'figures', up)
     first, *rest = nb['cells']
-    cells = [
-        *page_cells(first, path.parent, home, replace),
-        note('run-it', strip_of(name, minutes, up, home)),
-        *(new for cell in rest for new in page_cells(cell, path.parent, home, replace)),
-    ]
+    cells = page_cells(first, path.parent, home, replace)
+    cells.append(note('run-it', strip_of(name, minutes, up, home)))
+    for cell in rest:
+        cells += page_cells(cell, path.parent, home, replace)
     for target in (out / f'{name}.ipynb', out / 'extra' / 'notebooks' / f'{name}.ipynb'):
         target.parent.mkdir(parents=True, exist_ok=True)
     (out / f'{name}.ipynb').write_text(json.dumps({**nb, 'cells': cells}), encoding='utf-8')
