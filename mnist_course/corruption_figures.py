@@ -70,7 +70,8 @@ def show_error_curves(
     "Draw wrong answers against strength: a plot for each corruption, a line for each network."
     import matplotlib.pyplot as plt
     if axes is None:
-        axes = plt.subplots(3, 3, figsize=(9, 6.2), sharey=True)[1].ravel()
+        axes = plt.subplots(3, 3, figsize=(9, 6.2), sharey=True,
+                            layout='constrained')[1].ravel()
     styles = ('o--', ORANGE), ('s-', BLUE), ('^-', GREEN)
     for ax, (name, corruption) in zip(axes, CORRUPTIONS.items()):
         for i, (network, errors) in enumerate(of_networks.items()):
@@ -83,5 +84,4 @@ def show_error_curves(
     for ax in axes[::3]:
         ax.set_ylabel('wrong (%)')
     axes[0].legend(fontsize=9, loc='upper left')
-    axes[0].figure.tight_layout()
     return axes

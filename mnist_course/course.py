@@ -20,7 +20,10 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
     '02_model': ('model', 'a neuron and a convolution by hand, the network and its shapes'),
     '03_training': (
         'training',
-        'loss, gradient, the loop, its knobs and its failures, save and resume'),
+        'loss, slope and step, the training loop, the learning rate, what curves tell'),
+    '03b_tuning': (
+        'tuning',
+        'dropout, augmentation, a schedule, a fair comparison, save and resume'),
     '04_evaluation': (
         'evaluation',
         'the test set once: how good, how sure, which mistakes, whose mistakes'),
@@ -77,7 +80,7 @@ def course_map(
     ax = ax or plt.subplots(figsize=(1.5*columns, 1.5))[1]
     for i, (name, (title, _)) in enumerate(NOTEBOOKS.items()):
         row, column = divmod(i, columns)
-        draw_page_box(ax, f'{name[:2]}\n{title}', (column, row), name == today)
+        draw_page_box(ax, f'{name.split("_")[0]}\n{title}', (column, row), name == today)
     ax.set(xlim=(-.6, columns-.4), ylim=(-1.6, .6))
     ax.axis('off')
     return ax

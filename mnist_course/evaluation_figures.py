@@ -72,10 +72,7 @@ def show_predictions(
     for answer, label, c in zip(predictions.tolist(), truth.tolist(), confidence.tolist()):
         text = f'{answer}' if answer == label else f'{answer} not {label}'
         titles.append(f'{text}, {confidence_text(c)}')
-    new = ax is None
     ax = show_images(images, titles, columns, predictions != truth, ax)
-    if new:
-        ax.figure.subplots_adjust(0, 0, 1, 1)  # a figure of its own: no margins
     if labels is not None:
         ax.set_title(f'{(predictions == labels).sum()} of {len(images)} right')
     return ax

@@ -56,7 +56,8 @@ def plot_history(
 )->Any: # the two Axes
     "Draw loss and accuracy over the epochs, training and validation, and mark the point kept."
     import matplotlib.pyplot as plt
-    axes = plt.subplots(1, 2, figsize=(9, 2.8))[1] if axes is None else axes
+    if axes is None:
+        axes = plt.subplots(1, 2, figsize=(9, 2.8), layout='constrained')[1]
     row = next(r for r in history if r['epoch'] == (kept or history[-1]['epoch']))
     mark = f'{"kept" if kept is None else "marked"}: epoch {row["epoch"]}'
     for ax, what in zip(axes, ('loss', 'accuracy')):
@@ -64,7 +65,6 @@ def plot_history(
     axes[0].set_title(f'Validation loss {row["valid_loss"]:.3f}')
     axes[1].set_title(f'{row["valid_accuracy"]:.2%} of the validation images right')
     axes[0].legend(fontsize=9)
-    axes[0].figure.tight_layout()
     return axes
 
 # %% ../nbs/library/history.ipynb #af1e578c

@@ -21,6 +21,7 @@ PAGES = [
     '01_data',
     '02_model',
     '03_training',
+    '03b_tuning',
     '04_evaluation',
     '05_visualization',
     '06_your_digit',
@@ -52,6 +53,7 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'model = MnistCNN().eval()\n'
     'spoilt = torch.zeros(784, 784).fill_diagonal_(math.nan).reshape(784, 1, 28, 28)',
     '03_training': '',
+    '03b_tuning': '',
     '04_evaluation': 'from mnist_course.data import load_mnist\n'
     'from mnist_course.files import ASSETS\n'
     'from mnist_course.evaluation import *\n'
