@@ -59,6 +59,14 @@ def train_parser(
         help='print one JSON document, and nothing else, on standard output')
     return p
 
+# %% ../nbs/library/training_job.ipynb #17500def
+def require_one_process(
+)->None:
+    "Raise ValueError where torchrun has started several processes."
+    from mnist_course.distributed import rank_and_world_size
+    if rank_and_world_size()[1] > 1:
+        raise ValueError('--resume goes on with a run of a single process, without torchrun')
+
 # %% ../nbs/library/training_job.ipynb #9bd9cd0a
 ALL, FEW = 55_000, 2_000 # training images, and with --quick
 
@@ -70,21 +78,22 @@ class Job:
     images:int # how many to learn from, the first ones
     threads:int|None # None: choose by trying
     checkpoint:Path # renewed each epoch; its folder takes the results
-    resume:bool # go on from the checkpoint
+    resume:bool # go on from the checkpoint, where there is one
 
 def plan(
     args:argparse.Namespace, # from `train_parser`
 )->Job:
     """What to train: the recipe's values, then a checkpoint's, then what was typed.
 
-    Raises ValueError for values that cannot be; `Damaged` or OSError for a checkpoint that cannot
-    be read."""
+    Raises ValueError for values that make no sense; OSError for a checkpoint that cannot be
+    read, among them `Damaged`."""
     from mnist_course.recipe import RECIPES, Recipe
     if args.recipe not in (None, *RECIPES):
         raise ValueError(f'there is no recipe {args.recipe!r}; there are {", ".join(RECIPES)}')
+    if args.resume:
+        require_one_process()
     checkpoint = Path(args.out)/'mnist_checkpoint.pth'
-    resume = args.resume and checkpoint.exists()
-    saved = saved_job(checkpoint) if resume else {}
+    saved = saved_job(checkpoint) if args.resume and checkpoint.exists() else {}
     named = asdict(RECIPES[args.recipe or 'course']) | ({'epochs': 1} if args.quick else {})
     values = {**named, **saved.get('recipe', {}), **(named if args.recipe else {})}
     typed = {k: v for k in ('epochs', 'bs', 'lr') if (v := getattr(args, k)) is not None}
@@ -92,16 +101,16 @@ def plan(
                seed=saved.get('seed', 42) if args.seed is None else args.seed,
                images=saved.get('images', FEW if args.quick else ALL),
                threads=args.threads or saved.get('threads'),
-               checkpoint=checkpoint, resume=resume)
+               checkpoint=checkpoint, resume=args.resume)
 
 # %% ../nbs/library/training_job.ipynb #ca4efedf
-class Damaged(Exception):
-    "A checkpoint that cannot be resumed: not the fault of the line that was typed."
+class Damaged(OSError):
+    "A checkpoint that cannot be resumed: the file is at fault, not the line that was typed."
 
 def saved_job(
     checkpoint:Path, # exists
 )->dict[str, Any]: # recipe, seed, images, threads
-    "What a checkpoint says about its run. Raises `Damaged`, in a sentence, or OSError."
+    "What a checkpoint says about its run. Raises OSError, with a sentence where it is `Damaged`."
     from mnist_course.checkpoints import load_checkpoint
     from mnist_course.recipe import Recipe
     try:

@@ -181,14 +181,14 @@ def test_two_runs_in_one_folder_both_end_well(folder):
 
 
 def test_a_checkpoint_that_is_gone_in_the_end_is_no_failure(folder, monkeypatch):
-    import mnist_course.results as results
+    import mnist_course.training_run as training_run
 
     def gone(*args, **options):
         (folder / 'mnist_checkpoint.pth').unlink()
         return written(*args, **options)
 
-    written = results.write_results
-    monkeypatch.setattr(results, 'write_results', gone)
+    written = training_run.write_results
+    monkeypatch.setattr(training_run, 'write_results', gone)
     assert mnist_train(['--quick']) == 0
 
 
@@ -228,6 +228,29 @@ def test_variables_of_torchrun_that_make_no_sense_are_a_sentence(folder, monkeyp
     assert 'torchrun sets both' in capsys.readouterr().err
     monkeypatch.setenv('WORLD_SIZE', '')
     assert mnist_train(['--quick', '--json']) == 0
+
+
+def test_a_run_of_several_processes_is_not_resumed(folder, monkeypatch, capsys):
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    with pytest.raises(SystemExit) as e:
+        mnist_train(['--quick', '--resume'])
+    assert e.value.code == 2
+    assert 'without torchrun' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_going_on_without_a_checkpoint_starts_at_the_beginning(folder, capsys):
+    assert mnist_train(['--quick', '--resume', '--threads', '1']) == 0
+    assert 'there is no mnist_checkpoint.pth to go on from' in capsys.readouterr().out
+    assert (folder / 'mnist_model.pth').exists()
+
+
+def test_mistakes_are_drawn_where_there_are_any(folder):
+    assert mnist_test(['--mistakes', 'none.png', str(SEVEN)]) == 0
+    assert not (folder / 'none.png').exists()
+    (folder / 'my_digit_1.png').write_bytes(SEVEN.read_bytes())
+    assert mnist_test(['--mistakes', 'drawn.png', 'my_digit_1.png']) == 0
+    Image.open(folder / 'drawn.png').verify()
 
 
 # a server that is copied after its first answer

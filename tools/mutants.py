@@ -29,6 +29,8 @@ TESTS = {  # the test files that know a module
     'inference': ['test_inference.py'],
     'commands': ['test_commands.py', 'test_cli.py'],
     'cli': ['test_cli.py', 'test_commands.py'],
+    'other_commands': ['test_cli.py', 'test_commands.py'],
+    'training_run': ['test_cli.py', 'test_commands.py'],
     'serve': ['test_serve.py'],
     'web_api': ['test_serve.py'],
 }
