@@ -146,14 +146,9 @@ def alternative_texts(page) -> list[str]:
     """Of every picture in the outputs; those that are on the screen must really be drawn, with
     theirs."""
     outputs = [
-<<<<<<< HEAD
         o['data']
-        for c in page.evaluate(CELLS)
-        for o in c['outputs']
+        for o in all_outputs(page.evaluate(CELLS))
         if any(kind.startswith('image/') for kind in o.get('data', {}))
-=======
-        o['data'] for o in all_outputs(page.evaluate(CELLS)) if 'image/png' in o.get('data', {})
->>>>>>> 9b92e880a29797fca8ad9941489ab35444b03eff
     ]
     alts = [
         re.search('<img[^>]* alt="([^"]*)"', ''.join(data.get('text/html', ''))) for data in outputs

@@ -18,12 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-<<<<<<< HEAD
 import checks
-from tools.notebooks import notebooks, source, tags
-=======
 from tools.notebooks import all_outputs, notebooks, source, tags
->>>>>>> 9b92e880a29797fca8ad9941489ab35444b03eff
 from tools.site import api, npm, pages
 
 ROOT = Path(__file__).resolve().parent.parent
