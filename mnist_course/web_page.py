@@ -33,7 +33,7 @@ def is_numeric(
     "Whether this is a number, or a tuple of such."
     if isinstance(value, tuple):
         return all(is_numeric(v) for v in value)
-    return isinstance(value, int | float)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 def reader_settings(
 )->dict[str, dict[str, Any]]: # constants: name -> number; remarks: name -> sentence
