@@ -19,12 +19,13 @@ from .data import normalize
 from .export import FromPixels, write_onnx
 from .files import ASSETS, atomic_path
 from .finder import shipped_finder
-from .inference import REMARKS, shipped_model
 from .locate import CROWDED
+from .prediction import shipped_model
+from .remarks import REMARKS
 from .web_api import first_convolution
 
 # %% ../nbs/library/web_page.ipynb #ef6636bd
-READERS = 'images', 'finder', 'locate', 'mnist_form', 'inference', 'reading_order'
+READERS = 'images', 'finder', 'locate', 'mnist_form', 'remarks', 'inference', 'reading_order'
 
 def is_numeric(
     value:Any,
@@ -32,7 +33,7 @@ def is_numeric(
     "Whether this is a number, or a tuple of such."
     if isinstance(value, tuple):
         return all(is_numeric(v) for v in value)
-    return isinstance(value, int | float)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 def reader_settings(
 )->dict[str, dict[str, Any]]: # constants: name -> number; remarks: name -> sentence

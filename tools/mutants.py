@@ -27,6 +27,8 @@ TESTS = {  # the test files that know a module
     'evaluation': ['test_library.py'],
     'fitting': ['test_fitting.py', 'test_recipes.py'],
     'inference': ['test_inference.py'],
+    'prediction': ['test_inference.py'],
+    'remarks': ['test_inference.py'],
     'commands': ['test_commands.py', 'test_cli.py'],
     'cli': ['test_cli.py', 'test_commands.py'],
     'other_commands': ['test_cli.py', 'test_commands.py'],
