@@ -74,7 +74,7 @@ def show_predictions(
         titles.append(f'{text}, {confidence_text(c)}')
     ax = show_images(images, titles, columns, predictions != truth, ax)
     if labels is not None:
-        ax.set_title(f'{(predictions == labels).sum()} of {len(images)} right')
+        ax.set_title(f'{(predictions == labels).sum()} of {len(images)} correct')
     return ax
 
 # %% ../nbs/library/evaluation_figures.ipynb #1d1210a0

@@ -62,7 +62,7 @@ def draw_prediction(
     axes[1].imshow(p.image, cmap='Greys', vmin=0, vmax=255)
     draw_probabilities(axes[2], p)
     said = f'{p.digit}, {confidence_text(p.confidence)} confident'
-    titles = 'what you gave', 'what the network sees', said
+    titles = 'your image', 'what the network sees', said
     for ax, title in zip(axes, titles):
         ax.set_title(title, fontsize=10)
     for ax in axes[:2]:

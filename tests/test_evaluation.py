@@ -168,7 +168,7 @@ def test_wrong_predictions_name_the_label_in_red():
     texts = [t.get_text() for t in ax.texts]
     assert texts[0] == '0, 90%' and texts[1] == '7 not 1, 50%' and texts[4] == '1 not 2, 95%'
     assert [t.get_color() == 'red' for t in ax.texts] == (~TABLE.correct).tolist()
-    assert ax.get_title() == '3 of 6 right'
+    assert ax.get_title() == '3 of 6 correct'
     x, y = zip(*(t.get_position() for t in ax.texts))
     assert x[3] == x[0] and y[3] > y[0]  # three in a row
 
