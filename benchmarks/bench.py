@@ -110,15 +110,6 @@ def write(name: str, result: dict) -> None:
     )
 
 
-def draw(rungs: dict[str, dict]) -> None:
-    "The ladder as a picture for README."
-    os.environ.setdefault('MPLBACKEND', 'Agg')
-    from mnist_course.figures import save_figure
-    from mnist_course.recipes import show_ladder
-
-    save_figure(show_ladder(rungs), HERE / 'ladder.png')
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -156,7 +147,6 @@ def main() -> None:
         },
     }
     write('bench.json', result)
-    draw({name: rungs[name] for name in result['ladder']})
     course = rungs[COURSE]
     write(
         'seeds.json',
