@@ -25,7 +25,7 @@ def anchor(term: str) -> str:
 TERMS = {
     anchor(term): (sentence, page)
     for term, sentence, page in re.findall(
-        r'^### (.+)\n\n(.+) \[(\d\d_\w+)\]\(\.\./\3\.ipynb\)$',
+        r'^### (.+)\n\n(.+) \[(\d\d[a-z]?_\w+)\]\(\.\./\3\.ipynb\)$',
         texts(NBS / 'appendix' / 'glossary.ipynb'),
         re.M,
     )
