@@ -74,7 +74,7 @@ def show_predictions(
         titles.append(f'{text}, {confidence_text(c)}')
     new = ax is None
     ax = show_images(images, titles, columns, predictions != truth, ax)
-    if new:
+    if new and ax.figure.get_layout_engine() is None:
         ax.figure.subplots_adjust(0, 0, 1, 1)  # a figure of its own: no margins
     if labels is not None:
         ax.set_title(f'{(predictions == labels).sum()} of {len(images)} right')
@@ -101,7 +101,7 @@ def show_reliability(
     for x, y, n in zip(confidence.tolist(), ends[:, 1].tolist(), counts):
         ax.text(x*100, y*100 + 2, f'{n:,}', ha='center', fontsize=9)
     error = calibration_error(evaluation.confidence, evaluation.correct, bins=bins)
-    ax.set(xlabel='how sure (%)', ylabel='how often right (%)', xlim=(0, 110), ylim=(-4, 112),
+    ax.set(xlabel='confidence (%)', ylabel='correct answers (%)', xlim=(0, 110), ylim=(-4, 112),
            title=f'On average, confidence is off by {error*100:.1f} points')
     ax.legend(loc='lower right', fontsize=9)
     return ax
