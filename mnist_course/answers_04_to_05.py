@@ -19,6 +19,9 @@ QUIZ: dict[str, Questions] = {} # page -> its questions, in order
 
 # %% ../nbs/library/answers_04_to_05.ipynb #e1f67a2a
 A_TABLE = torch.arange(100).reshape(10, 10) % 7 + 90*torch.eye(10, dtype=torch.long)
+CORRECT = A_TABLE.diag().double()
+PRECISION = CORRECT/A_TABLE.sum(0)
+RECALL = CORRECT/A_TABLE.sum(1)
 
 def ten_numbers(
     value:object, # what a function gave
@@ -29,6 +32,25 @@ def ten_numbers(
     except (TypeError, ValueError, RuntimeError):
         return None
     return numbers if len(numbers) == 10 else None
+
+def fractions_mistake(
+    precision:torch.Tensor, # (10,), what a function gave
+    recall:torch.Tensor, # (10,)
+)->str: # '' if both are correct
+    "Which mistake is in the precision and the recall of ten digits."
+    if torch.allclose(precision, RECALL) and torch.allclose(recall, PRECISION):
+        return 'these two are swapped: precision goes down a column, recall along a row'
+    if torch.allclose(precision, CORRECT/A_TABLE.sum()):
+        return ('that divides by all images; divide by those of one column for precision, and by '
+                'those of one row for recall')
+    if torch.allclose(precision, 100*PRECISION):
+        return 'that is in percent; give fractions from 0 to 1'
+    for name, ten, wanted in (('precision', precision, PRECISION), ('recall', recall, RECALL)):
+        if not torch.allclose(ten, wanted):
+            digit = int((ten - wanted).abs().argmax())
+            return (f'the {name} of digit {digit} is {wanted[digit]:.3f} on our table, yours is '
+                    f'{ten[digit]:.3f}')
+    return ''
 
 @needs_function
 def gives_precision_and_recall(
@@ -41,25 +63,10 @@ def gives_precision_and_recall(
         return f'it is called with one confusion matrix, and raises {type(e).__name__}: {e}'
     if not isinstance(said, tuple | list) or len(said) != 2:
         return 'return two things, precision and recall, with a comma between them'
-    first, second = map(ten_numbers, said)
-    if first is None or second is None:
+    precision, recall = map(ten_numbers, said)
+    if precision is None or recall is None:
         return 'precision and recall are ten numbers each, one for each digit'
-    correct = A_TABLE.diag().double()
-    precision = correct/A_TABLE.sum(0)
-    recall = correct/A_TABLE.sum(1)
-    if torch.allclose(first, precision) and torch.allclose(second, recall):
-        return ''
-    if torch.allclose(first, recall) and torch.allclose(second, precision):
-        return 'these two are swapped: precision goes down a column, recall along a row'
-    if torch.allclose(first, correct/A_TABLE.sum()):
-        return ('that divides by all images; divide by those of one column for precision, and by '
-                'those of one row for recall')
-    if torch.allclose(first, 100*precision):
-        return 'that is in percent; give fractions from 0 to 1'
-    for name, value, wanted in (('precision', first, precision), ('recall', second, recall)):
-        if not torch.allclose(value, wanted):
-            return f'the {name} of digit 0 is {wanted[0]:.3f} on our table, yours is {value[0]:.3f}'
-    return ''
+    return fractions_mistake(precision, recall)
 
 # %% ../nbs/library/answers_04_to_05.ipynb #a87193e1
 SIX_LABELS = torch.tensor([3, 5, 5, 8, 1, 0])
@@ -74,7 +81,8 @@ def six_probabilities()->torch.Tensor: # (6,10), each row sums to 1
 
 MISTAKES_OF_THREE = { # indices -> what is wrong with them
     (4, 1, 5): 'those are the least confident mistakes; sort in descending order',
-    (0, 2, 3): 'those are the most confident answers, and some of them are correct; leave those out',
+    (0, 2, 3):
+        'those are the most confident answers, and some of them are correct; leave those out',
     (1, 3, 0): 'those are places in the list of mistakes; which images are they?',
     (1, 3, 4): 'those are the first three mistakes; sort them by confidence',
     (3, 5, 1, 4): 'those are all mistakes in the right order; return only the first k',
@@ -138,7 +146,7 @@ precision_and_recall""",
             'lambda c: (100*c.diag()/c.sum(0), 100*c.diag()/c.sum(1))': 'in percent',
             'lambda c: (c[9, 9]/c[:, 9].sum(), c[9, 9]/c[9].sum())': 'one for each digit',
             'lambda c: c.diag()/c.sum(0)': 'return two things',
-            'lambda c: (c.diag()/c.sum(0), c.diag()/c.sum(0))': 'the recall of digit 0',
+            'lambda c: (c.diag()/c.sum(0), c.diag()/c.sum(0))': 'the recall of digit',
             'lambda labels, predictions: (labels, predictions)': 'one confusion matrix',
             '.99': 'we need a function'}),
     Exercise(

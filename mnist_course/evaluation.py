@@ -77,7 +77,7 @@ class Evaluation:
 
     def __repr__(self)->str:
         low, high = self.interval
-        return (f'{self.accuracy:.2%} of {len(self.correct):,} right, '
+        return (f'{self.accuracy:.2%} of {len(self.correct):,} correct, '
                 f'95% interval {low:.2%} to {high:.2%}')
 
 def evaluate(
