@@ -206,9 +206,9 @@ mistakes""": 'only the first k',
             choice('b', {
                 'a': 'it is the same line of code',
                 'c': 'nearly all of its answers there have a confidence of at least 99%'})),
-        right='Half the threshold\'s images, and still most of the mistakes: the least confident '
-              'answers are the likeliest to be wrong. And a threshold that was chosen on the test '
-              'images would flatter the count.',
+        right='The person reads about half as many images and still sees most of the mistakes, '
+              'because the least confident answers are the likeliest to be wrong. A threshold '
+              'chosen on the test images would have flattered the result.',
         tip='Take the cell above the recap, and ask for the quantile .01 in place of .02.',
         answer="""\
 threshold = on_valid.confidence.quantile(.01)
