@@ -6,12 +6,106 @@
 __all__ = ['EXERCISES', 'QUIZ']
 
 # %% ../nbs/library/answers_04_to_05.ipynb #cbcf56e2
-from .exercises import Exercise, both, choice, number
+from collections.abc import Callable
+
+import torch
+
+from .exercises import Exercise, both, choice, needs_function, number
 from .quiz import Questions, Quiz
 
 # %% ../nbs/library/answers_04_to_05.ipynb #f1d8b1c8
 EXERCISES: dict[str, list[Exercise]] = {} # page -> its exercises, in order
 QUIZ: dict[str, Questions] = {} # page -> its questions, in order
+
+# %% ../nbs/library/answers_04_to_05.ipynb #e1f67a2a
+A_TABLE = torch.arange(100).reshape(10, 10) % 7 + 90*torch.eye(10, dtype=torch.long)
+CORRECT = A_TABLE.diag().double()
+PRECISION = CORRECT/A_TABLE.sum(0)
+RECALL = CORRECT/A_TABLE.sum(1)
+
+def ten_numbers(
+    value:object, # what a function gave
+)->torch.Tensor|None: # (10,), or None where it is something else
+    "Ten numbers, whatever holds them."
+    try:
+        numbers = torch.as_tensor(value, dtype=torch.double).flatten()
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return numbers if len(numbers) == 10 else None
+
+def fractions_mistake(
+    precision:torch.Tensor, # (10,), what a function gave
+    recall:torch.Tensor, # (10,)
+)->str: # '' if both are correct
+    "Which mistake is in the precision and the recall of ten digits."
+    if torch.allclose(precision, RECALL) and torch.allclose(recall, PRECISION):
+        return 'these two are swapped: precision goes down a column, recall along a row'
+    if torch.allclose(precision, CORRECT/A_TABLE.sum()):
+        return ('that divides by all images; divide by those of one column for precision, and by '
+                'those of one row for recall')
+    if torch.allclose(precision, 100*PRECISION):
+        return 'that is in percent; give fractions from 0 to 1'
+    for name, ten, wanted in (('precision', precision, PRECISION), ('recall', recall, RECALL)):
+        if not torch.allclose(ten, wanted):
+            digit = int((ten - wanted).abs().argmax())
+            return (f'the {name} of digit {digit} is {wanted[digit]:.3f} on our table, yours is '
+                    f'{ten[digit]:.3f}')
+    return ''
+
+@needs_function
+def gives_precision_and_recall(
+    answer:Callable, # the reader's function of a confusion matrix
+)->str: # what is wrong with it, or ''
+    "Judge a function that should give the precision and the recall of ten digits."
+    try:
+        said = answer(A_TABLE.clone())
+    except Exception as e:
+        return f'it is called with one confusion matrix, and raises {type(e).__name__}: {e}'
+    if not isinstance(said, tuple | list) or len(said) != 2:
+        return 'return two things, precision and recall, with a comma between them'
+    precision, recall = map(ten_numbers, said)
+    if precision is None or recall is None:
+        return 'precision and recall are ten numbers each, one for each digit'
+    return fractions_mistake(precision, recall)
+
+# %% ../nbs/library/answers_04_to_05.ipynb #a87193e1
+SIX_LABELS = torch.tensor([3, 5, 5, 8, 1, 0])
+SIX_ANSWERS = torch.tensor([3, 6, 5, 2, 7, 6])
+SIX_CONFIDENCES = torch.tensor([.99, .6, .95, .9, .4, .7])
+
+def six_probabilities()->torch.Tensor: # (6,10), each row sums to 1
+    "Probabilities of six images, of which four are misread."
+    probs = ((1 - SIX_CONFIDENCES)/9)[:, None].repeat(1, 10)
+    probs[torch.arange(6), SIX_ANSWERS] = SIX_CONFIDENCES
+    return probs
+
+MISTAKES_OF_THREE = { # indices -> what is wrong with them
+    (4, 1, 5): 'those are the least confident mistakes; sort in descending order',
+    (0, 2, 3):
+        'those are the most confident answers, and some of them are correct; leave those out',
+    (1, 3, 0): 'those are places in the list of mistakes; which images are they?',
+    (1, 3, 4): 'those are the first three mistakes; sort them by confidence',
+    (3, 5, 1, 4): 'those are all mistakes in the right order; return only the first k',
+}
+
+@needs_function
+def gives_confident_mistakes(
+    answer:Callable, # the reader's function of labels, probs and k
+)->str: # what is wrong with it, or ''
+    "Judge a function that should give the most confident mistakes."
+    try:
+        said = answer(SIX_LABELS.clone(), six_probabilities(), 3)
+    except Exception as e:
+        return ('it is called with three things, labels, probs and k, and raises '
+                f'{type(e).__name__}: {e}')
+    try:
+        indices = tuple(int(i) for i in said)
+    except (TypeError, ValueError):
+        return f'return the indices of images, not a {type(said).__name__}'
+    if indices == (3, 5, 1):
+        return ''
+    otherwise = f'for six images, of which 3, 5 and 1 are wanted, it returns {list(indices)}'
+    return MISTAKES_OF_THREE.get(indices, otherwise)
 
 # %% ../nbs/library/answers_04_to_05.ipynb #5c53e69c
 EXERCISES['04_evaluation'] = [
@@ -19,82 +113,144 @@ EXERCISES['04_evaluation'] = [
         '04_evaluation', 'q1',
         number(3.2, .12, {
             10:
-                'ten times fewer images do not make it ten times wider: the number stands under a '
-                'root',
-            .31: 'the wider one is wanted, divided by the narrower one',
-            100: 'that would be the square; it is the root'}),
-        right='About the root of ten. To halve an interval takes four times as many images, and '
-              'that is why the last decimals of a score are so dear.',
-        tip='The standard deviation of a score is the root of p(1 − p)/n. What does a tenth of n '
-            'make of it?',
+                'ten times fewer images do not make it ten times as wide: think of a square root',
+            .31: 'divide the wider one by the narrower one',
+            100: 'that would be the square; it is the square root'}),
+        right='About the square root of ten. To halve an interval you need four times as many '
+              'images, so the last decimals of a score are expensive.',
+        tip='`low, high = wilson_interval(990, 1_000)` gives the two ends of the first one. How '
+            'far apart are they?',
         answer="""\
-width = lambda right, n: wilson_interval(right, n)[1] - wilson_interval(right, n)[0]
-width(990, 1_000)/width(9_900, 10_000)""",
+low, high = wilson_interval(990, 1_000)
+low_10, high_10 = wilson_interval(9_900, 10_000)
+(high - low)/(high_10 - low_10)""",
         mistakes={
-            '10': 'under a root',
-            '.31': 'divided by the narrower'}),
+            '10': 'square root',
+            '.31': 'by the narrower'}),
     Exercise(
         '04_evaluation', 'q2',
-        number(80/82, .001, {
-            80/100:
-                'that is along the row: of all nines, the share that was found. The column is '
-                'wanted',
-            80/182: 'the 80 are counted twice in 182',
-            2/82: 'that is the share of false ones among them'}),
-        right='Of the answers "9", 98 in 100 are nines: the precision. Of the nines, 80 in 100 '
-              'were found: the recall. A reader that says "9" only when it is certain has a high '
-              'precision and a low recall.',
-        tip='Which images were called 9? Those of its column: right ones and wrong ones.',
-        answer='80/(80 + 2)',
+        gives_precision_and_recall,
+        right='The diagonal holds the correct answers. Divided by the sums of the columns it '
+              'gives the precision, divided by the sums of the rows the recall.',
+        tip='`confusion.diag()` gives the ten numbers on the diagonal. `confusion.sum(0)` adds up '
+            'each column, `confusion.sum(1)` each row.',
+        answer="""\
+def precision_and_recall(confusion):
+    correct = confusion.diag()
+    return correct/confusion.sum(0), correct/confusion.sum(1)
+
+precision_and_recall""",
         mistakes={
-            '80/100': 'along the row',
-            '2/82': 'false ones'}),
+            'lambda c: (c.diag()/c.sum(1), c.diag()/c.sum(0))': 'swapped',
+            'lambda c: (c.diag()/c.sum(), c.diag()/c.sum())': 'divides by all images',
+            'lambda c: (100*c.diag()/c.sum(0), 100*c.diag()/c.sum(1))': 'in percent',
+            'lambda c: (c[9, 9]/c[:, 9].sum(), c[9, 9]/c[9].sum())': 'one for each digit',
+            'lambda c: c.diag()/c.sum(0)': 'return two things',
+            'lambda c: (c.diag()/c.sum(0), c.diag()/c.sum(0))': 'the recall of digit',
+            'lambda labels, predictions: (labels, predictions)': 'one confusion matrix',
+            '.99': 'we need a function'}),
     Exercise(
         '04_evaluation', 'q3',
-        both(
-            number(.0032, .0002, {
-                .00259: 'that is with ten bins; thirty were asked for',
-                .32: 'that is in percent; a share is wanted'}),
-            choice('b', {
-                'a': 'no weight has changed: the answers are the same to the last digit',
-                'c': 'the same 10,000 answers fill both'})),
-        right='Finer bins, fewer answers in each, and the luck of few answers looks like a gap. '
-              'So a calibration error means little without its number of bins, and two papers '
-              'that use different ones cannot be compared.',
-        tip='`calibration_error` has a parameter for the number of bins.',
-        answer="(calibration_error(on_test.confidence, on_test.correct, bins=30), 'b')",
+        gives_confident_mistakes,
+        right='First find the mistakes, then sort them, and only then keep k of them. The most '
+              'confident answers are nearly all correct, so the other order would leave nothing.',
+        tip='`wrong = (answers != labels).nonzero().flatten()` gives the indices of the mistakes. '
+            'Sort their confidences with `argsort(descending=True)`, and use the result to index '
+            '`wrong`.',
+        answer="""\
+def most_confident_mistakes(labels, probs, k):
+    confidence, answers = probs.max(1)
+    wrong = (answers != labels).nonzero().flatten()
+    order = confidence[wrong].argsort(descending=True)
+    return wrong[order][:k]
+
+most_confident_mistakes""",
         mistakes={
-            "(calibration_error(on_test.confidence, on_test.correct), 'b')": 'ten bins',
-            "(calibration_error(on_test.confidence, on_test.correct, bins=30), 'a')":
-                'no weight has changed'}),
+            """\
+def mistakes(labels, probs, k):
+    confidence, answers = probs.max(1)
+    wrong = (answers != labels).nonzero().flatten()
+    return wrong[confidence[wrong].argsort()][:k]
+
+mistakes""": 'least confident',
+            """\
+def mistakes(labels, probs, k):
+    confidence, answers = probs.max(1)
+    wrong = (answers != labels).nonzero().flatten()
+    return confidence[wrong].argsort(descending=True)[:k]
+
+mistakes""": 'places in the list',
+            """\
+def mistakes(labels, probs, k):
+    confidence, answers = probs.max(1)
+    wrong = (answers != labels).nonzero().flatten()
+    return wrong[confidence[wrong].argsort(descending=True)]
+
+mistakes""": 'only the first k',
+            'lambda labels, probs, k: (probs.argmax(1) != labels).nonzero().flatten()[:k]':
+                'sort them by confidence',
+            'lambda labels, probs, k: probs.max(1).values.argsort(descending=True)[:k]':
+                'some of them are correct',
+            'lambda labels, probs, k: probs.max(1).values[labels != probs.argmax(1)][:k]':
+                'which 3, 5 and 1',
+            'lambda labels, probs: labels': 'three things',
+            'lambda labels, probs, k: k': 'not a int',
+            'on_test.mistakes[:3]': 'we need a function'}),
+    Exercise(
+        '04_evaluation', 'q4',
+        both(
+            number(59, 1, {
+                71: 'that is with one in fifty; take `quantile(.01)`',
+                50: 'that threshold was chosen on the test images',
+                130: 'those are all images that go to the person; how many of them are mistakes?'}),
+            choice('b', {
+                'a': 'it is the same line of code',
+                'c': 'nearly all of its answers there have a confidence of at least 99%'})),
+        right='The person reads about half as many images and still sees most of the mistakes, '
+              'because the least confident answers are the likeliest to be wrong. A threshold '
+              'chosen on the test images would have flattered the result.',
+        tip='Take the cell above the recap, and ask for the quantile .01 in place of .02.',
+        answer="""\
+threshold = on_valid.confidence.quantile(.01)
+asked = on_test.confidence < threshold
+((asked & ~on_test.correct).sum().item(), 'b')""",
+        mistakes={
+            "(71, 'b')": 'one in fifty',
+            "(((on_test.confidence < on_test.confidence.quantile(.01)) & ~on_test.correct).sum(), "
+            "'b')": 'chosen on the test images',
+            "((on_test.confidence < on_valid.confidence.quantile(.01)).sum(), 'b')":
+                'all images that go',
+            "(59, 'a')": 'same line'}),
 ]
 
 # %% ../nbs/library/answers_04_to_05.ipynb #d547f54d
 QUIZ['04_evaluation'] = Questions([
     Quiz('04_evaluation', 'a',
-        'A network scores 99.12%, another 99.18%, on the same 10,000 images. The second one is …', {
+        'One network scores 99.12%, another 99.18%, on the same 10,000 images. The second one is …',
+        {
         'better, by six images':
-            'Six images are within what equal networks differ by. Look at the images that only '
-            'one of them reads (11).',
-        'perhaps better, perhaps luckier: six images do not tell':
-            'And if a recipe is meant, one seed of each tells even less.',
-        'worse, since it must have overfitted':
-            'A test score alone says nothing of that.'}, right=1),
+            'Two equally good networks easily differ by six images. Look at the images that only '
+            'one of them reads correctly, as 11_recipes does.',
+        'perhaps better, perhaps luckier: six images can\'t tell':
+            'And if you compare two recipes, one seed of each tells you even less.',
+        'worse, because it must have overfitted':
+            'A test score alone can\'t show that.'}, right=1),
     Quiz('04_evaluation', 'b',
-        'Somebody tried forty recipes and reports the best test score with its Wilson interval. '
-        'The interval …', {
-        'is right, the formula is exact':
-            'The formula is for one network that was not chosen by these images.',
-        'knows nothing of the choice: the best of forty is too high, as with the guessers':
-            'It is an interval around a flattered number.',
-        'is too wide': 'Rather too high than too wide.'}, right=1),
-    Quiz('04_evaluation', 'c', '"99% sure" of a calibrated network means that …', {
-        'this answer is right': 'It is a promise about many answers, and about none alone.',
+        'A team tried forty recipes on the test set, and reports the best score with its Wilson '
+        'interval. The interval …', {
+        'is correct, since the formula is exact':
+            'The formula is for one network that wasn\'t chosen by these images.',
+        'doesn\'t know about the choice: the best of forty is too high, as with the guessers':
+            'It\'s an interval around a flattered number.',
+        'is too wide': 'Its width isn\'t the problem. It\'s in the wrong place, too high.'},
+        right=1),
+    Quiz('04_evaluation', 'c', 'A calibrated network is 99% confident. This means that …', {
+        'this answer is correct': 'It\'s a promise about many answers, not about a single one.',
         'of many such answers, about one in a hundred is wrong':
-            'On images of the same kind as those it was checked with.',
-        'the image is a clear digit':
-            'It is never asked that. It chooses among ten digits, whatever it is shown '
-            '(12).'}, right=1),
+            'As long as the images are like those it was checked on.',
+        'the image shows a clear digit':
+            'The network was never asked that. It chooses among ten digits, whatever you show it, '
+            'as you\'ll see in 12_robustness.'}, right=1),
 ])
 
 # %% ../nbs/library/answers_04_to_05.ipynb #29d48242

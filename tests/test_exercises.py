@@ -54,11 +54,14 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'spoilt = torch.zeros(784, 784).fill_diagonal_(math.nan).reshape(784, 1, 28, 28)',
     '03_training': '',
     '03b_tuning': '',
-    '04_evaluation': 'from mnist_course.data import load_mnist\n'
+    '04_evaluation': 'from mnist_course.data import load_mnist, split\n'
     'from mnist_course.files import ASSETS\n'
     'from mnist_course.evaluation import *\n'
     'from mnist_course.training import load_model\n'
-    "on_test = evaluate(load_model(ASSETS/'course_model.pth'), load_mnist()[1])",
+    "model = load_model(ASSETS/'course_model.pth')\n"
+    'known, test = load_mnist()\n'
+    'on_valid = evaluate(model, split(known)[1])\n'
+    'on_test = evaluate(model, test)',
     '05_visualization': 'from mnist_course.data import load_mnist, split\n'
     'from mnist_course.files import ASSETS\n'
     'from mnist_course.training import load_model\n'
