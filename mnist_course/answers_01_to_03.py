@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from .data import Batches, Data, load_mnist, normalize, split
 from .exercises import Exercise, both, choice, needs_function, number
@@ -22,90 +22,230 @@ from .quiz import Questions, Quiz
 EXERCISES: dict[str, list[Exercise]] = {} # page -> its exercises, in order
 QUIZ: dict[str, Questions] = {} # page -> its questions, in order
 
+# %% ../nbs/library/answers_01_to_03.ipynb #a30b0f91
+def nearest_cases()->list[tuple[Tensor, Tensor, Tensor]]: # an image, examples, their labels
+    "Ten examples at a time, one of which is the image with some noise."
+    random = torch.Generator().manual_seed(1)
+    cases = []
+    for place in (3, 7, 0, 9, 5, 2):
+        examples = torch.randint(256, (10, 28, 28), generator=random)
+        noise = torch.randint(-60, 61, (28, 28), generator=random)
+        image = (examples[place] + noise).clamp(0, 255)
+        labels = torch.randperm(10, generator=random)
+        cases.append((image.to(torch.uint8), examples.to(torch.uint8), labels))
+    return cases
+
+# %% ../nbs/library/answers_01_to_03.ipynb #56d224e0
+Case = tuple[Tensor, Tensor, Tensor]
+
+def squared(image:Tensor, examples:Tensor)->Tensor:
+    "The mean squared difference of an image from each example."
+    return ((examples.float() - image.float())**2).mean((1, 2))
+
+def by_position(image:Tensor, examples:Tensor, labels:Tensor)->Tensor:
+    "The position in place of the label."
+    return squared(image, examples).argmin()
+
+def by_distance(image:Tensor, examples:Tensor, labels:Tensor)->Tensor:
+    "The distance in place of the label."
+    return squared(image, examples).min()
+
+def by_the_farthest(image:Tensor, examples:Tensor, labels:Tensor)->Tensor:
+    "The largest distance in place of the smallest."
+    return labels[squared(image, examples).argmax()]
+
+def by_unsquared(image:Tensor, examples:Tensor, labels:Tensor)->Tensor:
+    "Differences that are not squared."
+    return labels[(examples.float() - image.float()).mean((1, 2)).argmin()]
+
+def by_unsquared_turned(image:Tensor, examples:Tensor, labels:Tensor)->Tensor:
+    "The same, subtracted the other way around."
+    return labels[(image.float() - examples.float()).mean((1, 2)).argmin()]
+
+def by_bytes(image:Tensor, examples:Tensor, labels:Tensor)->Tensor:
+    "Differences of whole numbers from 0 to 255, which wrap around."
+    return labels[((examples - image)**2).float().mean((1, 2)).argmin()]
+
+def by_the_first(image:Tensor, examples:Tensor, labels:Tensor)->Tensor:
+    "One mean over all examples, whose `argmin` is always 0."
+    return labels[0]
+
+UNSQUARED = 'square the differences, or too much ink here and too little there cancel out'
+NOT_NEAREST = {  # what a mistake answers -> what to say about it
+    by_position: 'that is the position of the nearest example; its label is `labels[position]`',
+    by_distance: 'that is the distance itself; `argmin` says which example has it',
+    by_the_farthest: 'that is the label of the example that is *least* like the image',
+    by_unsquared: UNSQUARED,
+    by_unsquared_turned: UNSQUARED,
+    by_bytes: 'whole numbers from 0 to 255 have no negatives, so 10 - 20 becomes 246: convert '
+              'both with `.float()` before you subtract',
+    by_the_first: 'that is always the first label: is there a distance for *each* example? Take '
+                  'the mean over axes 1 and 2 only',
+}
+
+# %% ../nbs/library/answers_01_to_03.ipynb #e9a9dfde
+def answer_to(
+    answer:Callable, # the reader's function
+    case:Case,
+)->float|str: # what it answers, or what is wrong with that
+    "Call a reader's function once."
+    try:
+        value = answer(*[part.clone() for part in case])
+    except TypeError as e:
+        return f'it is called with three things, image, examples, and labels ({e})'
+    except Exception as e:
+        said = ' '.join(str(e).split())
+        if 'floating point' in said:
+            return 'a mean has decimals: convert to decimal numbers with `.float()` first'
+        return f'it stops with {type(e).__name__}: {said[:80]}'
+    if value is None:
+        return 'it gives nothing back: is there a `return`?'
+    if getattr(value, 'shape', ()) not in ((), (1,)):
+        return f'one label is wanted, not a tensor of the shape {tuple(value.shape)}'
+    return float(value)
+
+@needs_function
+def is_nearest(
+    answer:Callable, # the reader's function of an image, examples and labels
+)->str: # what is wrong with it, or ''
+    "Judge a function that should give the label of the nearest example."
+    cases = nearest_cases()
+    values = []
+    for case in cases:
+        value = answer_to(answer, case)
+        if isinstance(value, str):
+            return value
+        values.append(value)
+    expected = [float(labels[squared(image, examples).argmin()])
+                for image, examples, labels in cases]
+    if values == expected:
+        return ''
+    for mistake, sentence in NOT_NEAREST.items():
+        if values == [float(mistake(*case)) for case in cases]:
+            return sentence
+    wrong = sum(value != truth for value, truth in zip(values, expected))
+    return f'in {wrong} of {len(cases)} trials that is not the label of the nearest example'
+
 # %% ../nbs/library/answers_01_to_03.ipynb #a693a2b8
 EXERCISES['01_data'] = [
     Exercise(
         '01_data', 'q1',
         number(.8088, .002, {
-            .1912: 'that is the share of pixels with ink; paper was asked for',
-            80.88: 'that is in percent; a share between 0 and 1 is wanted',
+            .1912: 'that is the fraction of pixels with ink; the blank ones are wanted',
+            80.88: 'that is in percent; a fraction between 0 and 1 is wanted',
             634.1: 'that is the number of blank pixels in an image; divide by 784'}),
-        right='Four pixels in five say nothing at all. That is why the mean is as low as 0.13, '
-              'and why most of what a linear layer learns sits in few weights.',
-        tip='Compare with 0: that gives true or false for each pixel. The mean of those, as '
-            'numbers, is a share.',
+        right='Four pixels in five are blank. That is why the mean of all pixels is as low as '
+              '0.13.',
+        tip='Compare with 0: that says True or False for each pixel. The mean of these, as '
+            'decimal numbers, is the fraction.',
         answer='(x_train == 0).float().mean().item()',
         mistakes={
-            '(x_train > 0).float().mean().item()': 'share of pixels with ink',
+            '(x_train > 0).float().mean().item()': 'fraction of pixels with ink',
             '100*(x_train == 0).float().mean().item()': 'in percent'}),
     Exercise(
         '01_data', 'q2',
         number((200/255 - .1307)/.3081, .001, {
-            200/255: 'that is scaled to 0…1; it has still to be shifted and stretched',
+            200/255: 'that is on the scale from 0 to 1; now subtract the mean and divide by the '
+                     'standard deviation',
             (200 - .1307)/.3081:
-                'divide by 255 first: the mean and the spread are those of pixels between 0 and 1',
-            200/255/.3081: 'take the mean away before you divide by the standard deviation',
+                'divide by 255 first: mean and standard deviation are those of pixels between 0 '
+                'and 1',
+            200/255/.3081: 'subtract the mean before you divide by the standard deviation',
             200/255 - .1307: 'the last step is missing: divide by the standard deviation'}),
-        right='More than two standard deviations above the mean: ink is rare, so it stands far '
-              'out.',
-        tip='Three steps: to 0…1, less the mean, divided by the standard deviation.',
+        right='That is two standard deviations above the mean. Paper is slightly below 0, and '
+              'ink is far above.',
+        tip='Three steps: scale to 0…1, subtract the mean, divide by the standard deviation.',
         answer='(200/255 - MEAN)/STD',
         mistakes={
-            '200/255': 'has still to be shifted',
+            '200/255': 'subtract the mean',
             '(200 - MEAN)/STD': 'divide by 255 first'}),
     Exercise(
         '01_data', 'q3',
         both(
-            number(.8096, .01, {.855: 'that is the score of the means; use the medians'},
-                larger='that is more than the medians reach: are they compared with the '
-                       'validation images?',
-                smaller='that is less than the medians reach'),
+            number(.135, .013, {
+                13.5: 'that is in percent; a fraction between 0 and 1 is wanted',
+                .1: 'that is about chance, as for other images or other guessers; take the '
+                    'winner on the thousand it was picked by',
+                .21: 'that is what it showed on a hundred; pick it by the first thousand'}),
             choice('b', {
-                'a': 'the mean is just as exact: both are computed from all images',
-                'c': 'there are about 5,500 of each digit, far more than either needs'})),
-        right='The median of a pixel is ink only where more than half of all hands put it. So '
-              'the ghost looks sharp, and has forgotten the minority: sevens with a bar, slanted '
-              'ones. The mean keeps them as gray. An image that pleases the eye is not a better '
-              'model.',
-        tip='Put `medians` in place of `means` in `nearest_mean`. Then look at both ghosts: what '
-            'is gray in one, and white in the other?',
+                'a': 'each answer is as random as before, and correct one time in ten',
+                'c': 'it is not a matter of more or fewer than guessers: what counts is how many '
+                     'images each score is made of'})),
+        right='The more images a score is made of, the less luck is in it. So a large validation '
+              'set flatters less than a small one. Ours has 5,000 images.',
+        tip='Copy the cell of the guessers. Change 200 to 2000, in both places, and 100 to 1000.',
         answer="""\
-medians = torch.stack([x_train[y_train == d].float().median(0).values for d in range(10)])
-((nearest_mean(x_valid, medians) == y_valid).float().mean().item(), 'b')""",
+torch.manual_seed(42)
+answers = torch.randint(10, (1000, 2000))
+hits = (answers == y_train[:2000]).float()
+(hits[:, :1000].mean(1).max().item(), 'b')""",
         mistakes={
-            "((nearest_mean(x_valid, means) == y_valid).float().mean().item(), 'b')":
-                'score of the means',
-            "(.8096, 'a')": 'just as exact'}),
+            "(.21, 'b')": 'on a hundred',
+            "(.0950, 'b')": 'about chance',
+            "(.135, 'a')": 'as random as before',
+            "(.135, 'c')": 'how many images'}),
+    Exercise(
+        '01_data', 'q4',
+        is_nearest,
+        right='That is the nearest-neighbor classifier. With 5,000 training images as its '
+              'examples, it reads 95% of the validation images, nine percentage points more than '
+              'the ghosts: it knows many ways to write each digit. But it has to look at all '
+              'examples for every image that it reads.',
+        tip='The distances are computed as from the ghosts: subtract, square, take the mean over '
+            'axes 1 and 2. Convert to decimal numbers before you subtract. `argmin` says which '
+            'example is nearest.',
+        answer="""\
+def nearest(image, examples, labels):
+    distances = ((examples.float() - image.float())**2).mean((1, 2))
+    return labels[distances.argmin()]
+nearest""",
+        mistakes={
+            'lambda i, e, l: ((e.float() - i.float())**2).mean((1, 2)).argmin()':
+                'position of the nearest',
+            'lambda i, e, l: ((e.float() - i.float())**2).mean((1, 2)).min()': 'distance itself',
+            'lambda i, e, l: l[((e.float() - i.float())**2).mean((1, 2)).argmax()]': 'least',
+            'lambda i, e, l: l[(e.float() - i.float()).mean((1, 2)).argmin()]': 'square',
+            'lambda i, e, l: l[(i.float() - e.float()).mean((1, 2)).argmin()]': 'square',
+            'lambda i, e, l: l[((e - i)**2).float().mean((1, 2)).argmin()]': 'becomes 246',
+            'lambda i, e, l: l[((e - i)**2).mean((1, 2)).argmin()]': 'decimal numbers',
+            'lambda i, e, l: l[((e.float() - i.float())**2).mean().argmin()]': 'each',
+            'lambda i, e, l: ((e.float() - i.float())**2).mean((1, 2))': 'one label',
+            'lambda i, e, l: None': 'return',
+            'lambda i, e, l: l[1]': 'trials',
+            'lambda i, e: 3': 'three things',
+            '3': 'we need a function'}),
 ]
 
 # %% ../nbs/library/answers_01_to_03.ipynb #11049a61
 QUIZ['01_data'] = Questions([
-    Quiz('01_data', 'a', 'Why is the number of epochs not chosen by the test images?', {
-        'They are harder than the others':
-            'Perhaps a little. But even with equally hard ones it would be a mistake: think of '
-            'the guessers.',
-        'Whatever is chosen by some images looks better on them than it is':
-            "That is the guessers' lesson: the best of a thousand had 21 of 100 by luck, and 11 "
-            'of the next hundred.',
-        'There are too few of them':
-            'There are twice as many as validation images. The number is not the point.'}, right=1),
+    Quiz('01_data', 'a', "Why don't we choose between two networks by their test scores?", {
+        'The test images are harder than the others':
+            'Perhaps a little. But even if they were equally hard, it would be a mistake: think '
+            'of the guessers.',
+        'Whatever we pick by its score on some images looks better on them than it is':
+            'The best of a thousand guessers had twice the accuracy of chance, and lost it on '
+            'the next hundred images.',
+        'There are too few test images':
+            "There are twice as many as validation images. The number isn't the point."}, right=1),
     Quiz('01_data', 'b',
-        'Somebody normalizes the validation images by their own mean and spread. What is wrong '
-        'with it?', {
-        'Nothing: each set should have mean 0 and spread 1':
-            'The network has learned what 2.8 means: full ink. By another mean and spread the '
-            'same ink becomes another number.',
+        "A friend normalizes the validation images by the validation images' own mean and "
+        "standard deviation. What's wrong with that?", {
+        'Nothing: each set should have mean 0 and standard deviation 1':
+            'The network has learned that full ink is 2.8. With another mean and standard '
+            'deviation, the same ink becomes another number.',
         'The two numbers belong to the model: the same image must always become the same input':
-            'And a single image of yours has no spread of its own that would make sense.',
-        'It takes too long': 'It takes no time at all.'}, right=1),
+            'And for a single photo of yours, a mean and standard deviation of its own would '
+            'make even less sense.',
+        'It takes too long': 'It takes almost no time.'}, right=1),
     Quiz('01_data', 'c',
-        'Always saying "one" is right for 11% of the images. When would accuracy be a bad score?', {
+        'Always saying "one" is correct for 11% of the images. When would accuracy be a '
+        'misleading score?', {
         'When nine images in ten are ones':
-            'Then a program that has learned nothing has 90%. Count the classes before you '
-            'believe an accuracy.',
+            'Then a program that has learned nothing scores 90%. Count the classes before you '
+            'trust an accuracy.',
         'When the images are large': 'Their size has nothing to do with it.',
         'When there are more than ten classes':
-            'Accuracy is as honest with a hundred classes, as long as none of them '
+            'Accuracy works just as well for a hundred classes, as long as none of them '
             'dominates.'}, right=0),
 ])
 

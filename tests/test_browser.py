@@ -187,7 +187,7 @@ def test_00_start_here_shows_its_committed_figures_and_runs(page, jupyterlab):
 def test_01_data_runs_with_its_figures_and_their_alternative_text(page, jupyterlab):
     runs_from_top_to_bottom(page, jupyterlab, '01_data')
     alts = alternative_texts(page)
-    assert any('mean picture of each digit' in alt for alt in alts) and any(
+    assert any('averages of the digits' in alt for alt in alts) and any(
         'Map of the course' in alt for alt in alts
     )
 

@@ -192,6 +192,12 @@ def test_a_function_is_judged_by_calling_it_and_anything_else_is_refused():
     assert 'we need a function, not a int' in judge(9)
 
 
+def test_a_function_with_a_blank_in_it_has_not_been_tried():
+    q = Exercise('p', 'q', needs_function(lambda answer: 'judged'), '', '', '', {})
+    assert q.check(lambda x: ____).state == 'not tried'
+    assert q.check(lambda x: x).state == q.check(len).state == 'wrong'
+
+
 def test_a_check_never_raises():
     class Odd:
         def __float__(self):
@@ -255,8 +261,8 @@ def test_what_is_answered_is_remembered_and_survives_a_damaged_file(monkeypatch,
     quiz_of('01_data')[0].choose('b')
     assert (
         answered() == {'01_data': ['q2', 'a']}
-        and progress().rows()[0] == ('01_data', 2, 6)
-        and '2 of 6' in repr(progress())
+        and progress().rows()[0] == ('01_data', 2, 7)
+        and '2 of 7' in repr(progress())
     )
     (tmp_path / 'progress.json').write_text('{"01_data": [')
     assert (
