@@ -63,7 +63,7 @@ def plot_history(
     for ax, what in zip(axes, ('loss', 'accuracy')):
         draw_column(ax, history, what, row, mark)
     axes[0].set_title(f'Validation loss {row["valid_loss"]:.3f}')
-    axes[1].set_title(f'{row["valid_accuracy"]:.2%} of the validation images right')
+    axes[1].set_title(f'{row["valid_accuracy"]:.2%} of the validation images correct')
     axes[0].legend(fontsize=9)
     return axes
 
