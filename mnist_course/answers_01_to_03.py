@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data import Batches, Data, load_mnist, normalize, split
-from .exercises import Exercise, both, choice, needs_function, number
+from .exercises import Blank, Exercise, both, choice, needs_function, number
 from .model import MnistCNN, linear_model
 from .quiz import Questions, Quiz
 
@@ -249,83 +249,260 @@ QUIZ['01_data'] = Questions([
             'dominates.'}, right=0),
 ])
 
+# %% ../nbs/library/answers_01_to_03.ipynb #b64fa059
+def trial(
+    height:int, # of the image
+    width:int,
+    kernel:list[list[float]],
+)->tuple[Tensor, Tensor]: # image and kernel
+    "An image without any symmetry, and a kernel."
+    image = torch.arange(height*width).reshape(height, width)**2 % 11
+    return image.float(), torch.tensor(kernel)
+
+TRIALS = [
+    trial(6, 6, [[1., 2., 0.], [0., -1., 3.], [-2., 0., 1.]]),
+    trial(4, 7, [[1., 2., 0.], [0., -1., 3.], [-2., 0., 1.]]),
+    trial(5, 5, [[2., -1.], [0., 1.]]),
+    trial(4, 6, [[1., -2., 3.]]),
+    trial(5, 3, [[3.], [1.]]),
+]
+
+def answers_of(
+    image:Tensor, # (H,W)
+    kernel:Tensor, # (h,w)
+)->Tensor: # (H-h+1,W-w+1)
+    "The map that a convolution gives, without padding."
+    return F.conv2d(image[None, None], kernel[None, None])[0, 0]
+
+# %% ../nbs/library/answers_01_to_03.ipynb #c5e465fd
+def wrong_size(
+    value:Tensor, # what the reader's function gives
+    image:Tensor,
+    kernel:Tensor,
+)->str: # '' if the size is correct
+    "What's wrong with the size of a map."
+    right = answers_of(image, kernel).shape
+    if value.shape == right:
+        return ''
+    given = (f'an image of {image.shape[0]} × {image.shape[1]} and a kernel of '
+             f'{kernel.shape[0]} × {kernel.shape[1]}')
+    if value.dim() == 4:
+        return 'it gives the products of each window: they still have to be added up'
+    if value.dim() != 2:
+        return f'we need a map with rows and columns; your answer has {value.dim()} axes'
+    size = f'{value.shape[0]} × {value.shape[1]}'
+    if value.shape == image.shape:
+        return 'your map is as large as the image, but the kernel has to stay inside the image'
+    if value.shape == (right[0] - 1, right[1] - 1):
+        return f'the last place is missing: for {given}, your map is {size}'
+    return f'for {given}, your map is {size}; it should be {right[0]} × {right[1]}'
+
+def wrong_numbers(
+    value:Tensor, # what the reader's function gives, in the correct size
+    image:Tensor,
+    kernel:Tensor,
+)->str: # '' if all numbers are correct
+    "What's wrong with the numbers of a map."
+    right = answers_of(image, kernel)
+    if torch.allclose(value, right, atol=1e-3):
+        return ''
+    height, width = right.shape
+    known = {
+        'the kernel is turned by half a turn: its first weight belongs to the first pixel of '
+        'the window': answers_of(image, kernel.flip(0, 1)),
+        'that adds up the pixels of the window; multiply each by its weight first':
+            answers_of(image, torch.ones_like(kernel)),
+        'that is the mean of the products; we need their sum': right/kernel.numel(),
+        'only the first product of each window is there: the sum over the window is missing':
+            image[:height, :width]*kernel[0, 0],
+    }
+    for sentence, mistaken in known.items():
+        if torch.allclose(value, mistaken, atol=1e-3):
+            return sentence
+    row, column = (~torch.isclose(value, right, atol=1e-3)).nonzero()[0].tolist()
+    return (f'in row {row}, column {column} of a map, you have {value[row, column]:g} where '
+            f'{right[row, column]:g} belongs')
+
+# %% ../nbs/library/answers_01_to_03.ipynb #5c70347e
+@needs_function
+def convolves(
+    answer:Callable, # the reader's function of image and kernel
+)->str: # what is wrong with it, or ''
+    "Judge a function that should be a convolution."
+    for image, kernel in TRIALS:
+        try:
+            value = answer(image.clone(), kernel.clone())
+        except Exception as e:
+            if 'expand' in str(e):  # PyTorch, about a window that is put into a single place
+                return 'at each place we need one number: the products have to be added up'
+            kind = type(e).__name__
+            return f'it is called as `my_convolve(image, kernel)`, and raises {kind}: {e}'
+        if value is None or isinstance(value, Blank):
+            return 'your function returns nothing yet'
+        value = torch.as_tensor(value).float()
+        wrong = wrong_size(value, image, kernel) or wrong_numbers(value, image, kernel)
+        if wrong:
+            return wrong
+    return ''
+
 # %% ../nbs/library/answers_01_to_03.ipynb #ae29c7f0
 EXERCISES['02_model'] = [
     Exercise(
         '02_model', 'q1',
-        number(64*64*9 + 64, 0, {
-            64*9 + 64: 'each of the 64 maps looks at all 64 maps that come in, not at one',
-            64*64*9: 'the biases are missing, one for each map that goes out',
-            64*64*9 + 64*64: 'there is one bias for each map that goes out, not for each pair'}),
-        right='Twice as many as the second convolution, which has 32 maps coming in: the count '
-              'grows with the product of maps in and maps out.',
-        tip='Each map out has nine weights for each map in, and one bias.',
-        answer='count_parameters(nn.Conv2d(64, 64, 3, padding=1))',
+        both(
+            number(-3.5, 0, {
+                -4: 'the first neuron: the bias is missing',
+                8.5: 'the first neuron: its third weight is negative',
+                4.5: 'the first neuron: multiply each weight by its input before you add up',
+                1.5: 'the first neuron: an input of 0 adds nothing, whatever its weight is',
+                0: "the first neuron: that's after ReLU, which isn't part of this layer"},
+                larger='too large for the first neuron', smaller='too small for the first neuron'),
+            number(4, 0, {
+                3: 'the second neuron: the bias is missing',
+                6: 'the second neuron: its first weight is negative',
+                8: 'the second neuron: an input of 0 adds nothing, whatever its weight is'},
+                larger='too large for the second neuron',
+                smaller='too small for the second neuron')),
+        right='Two neurons over the same three inputs make a linear layer with 8 parameters.',
+        tip='For each neuron: input times weight, three times; add up; then add the bias.',
+        answer='[2*1 + 5*0 - 3*2 + .5, -1*1 + 4*0 + 2*2 + 1]',
         mistakes={
-            '64*9 + 64': 'looks at all 64 maps',
-            '64*64*9': 'biases are missing'}),
+            '[-4, 3]': 'first neuron: the bias is missing',
+            '[-3.5, 3]': 'second neuron: the bias is missing',
+            '[8.5, 4]': 'third weight is negative',
+            '[0, 4]': 'after ReLU'}),
     Exercise(
         '02_model', 'q2',
-        number(12, 0, {
-            24: 'that is with a stride of 1; every other window is left out',
-            14: 'that would be half of 28: but at the rim the window of 5 does not fit',
-            13: 'the last window has to fit inside: it begins at 22, and the first at 0',
-            11: 'count the window at 0 as well'}),
-        right='Windows begin at 0, 2, 4 … 22: twelve of them. In general: (28 − 5)//2 + 1. This '
-              'is the first layer of `lean_model`.',
-        tip='Write down where the windows begin. The last one must end at 28 or before.',
-        answer='nn.Conv2d(1, 16, 5, stride=2)(torch.zeros(1, 1, 28, 28)).shape[-1]',
+        convolves,
+        right='`F.conv2d` does the same for many images and kernels at once, and much faster.',
+        tip='The window at row, column is `image[row:row + height, column:column + width]`, where '
+            'height and width are those of the kernel. How often does it fit downward and across?',
+        answer="""\
+def my_convolve(image, kernel):
+    height, width = kernel.shape
+    rows = image.shape[0] - height + 1
+    columns = image.shape[1] - width + 1
+    answers = torch.zeros(rows, columns)
+    for row in range(rows):
+        for column in range(columns):
+            window = image[row:row + height, column:column + width]
+            answers[row, column] = (window*kernel).sum()
+    return answers
+my_convolve""",
         mistakes={
-            '24': 'stride of 1',
-            '28//2': 'half of 28'}),
+            """\
+def turned(image, kernel):
+    return F.conv2d(image[None, None], kernel.flip(0, 1)[None, None])[0, 0]
+turned""": 'half a turn',
+            """\
+def padded(image, kernel):
+    return F.conv2d(image[None, None], kernel[None, None], padding=1)[0, 0]
+padded""": 'the kernel has to stay inside',
+            """\
+def too_small(image, kernel):
+    return F.conv2d(image[None, None], kernel[None, None])[0, 0, :-1, :-1]
+too_small""": 'the last place is missing',
+            """\
+def without_sum(image, kernel):
+    size = len(kernel)
+    places = len(image) - size + 1
+    answers = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            answers[row, column] = image[row:row + size, column:column + size]*kernel
+    return answers
+without_sum""": 'the products have to be added up',
+            """\
+def only_square(image, kernel):
+    size = len(kernel)
+    places = len(image) - size + 1
+    answers = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            answers[row, column] = (image[row:row + size, column:column + size]*kernel).sum()
+    return answers
+only_square""": 'it should be 2 × 5',
+            """\
+def products(image, kernel):
+    height, width = kernel.shape
+    return image.unfold(0, height, 1).unfold(1, width, 1)*kernel
+products""": 'added up',
+            """\
+def without_weights(image, kernel):
+    return F.avg_pool2d(image[None], len(kernel), 1)[0]*kernel.numel()
+without_weights""": 'multiply each by its weight',
+            'lambda image, kernel: None': 'returns nothing yet',
+            'lambda image: image': 'called as'}),
     Exercise(
         '02_model', 'q3',
         both(
-            number(5, 0, {
-                25: 'that is their number; the side is wanted',
-                10: 'that is with pooling, as on this page: leave both poolings out',
-                3: 'that is one convolution alone',
-                6: 'that is one convolution and one pooling'}),
-            choice('a', {
-                'b': 'pooling has no weights, and the convolutions keep theirs',
-                'c': 'what the first layer finds stays the same'})),
-        right='With 5 × 5 pixels you see a piece of a stroke; with 10 × 10 a whole bend. Pooling '
-              'widens the view of all that comes after it, without a single weight.',
-        tip='The experiment with NaN, without `max_pool2d`: '
-            '`model.conv2(F.relu(model.conv1(spoilt)))`, and count at one place in the middle.',
-        answer="""\
-maps = model.conv2(F.relu(model.conv1(spoilt)))
-(round(maps[:, 0, 14, 14].isnan().sum().item()**.5), 'a')""",
+            number(64*64*9 + 64, 0, {
+                64*9 + 64: 'each of the 64 maps looks at all 64 maps that come in, not at one',
+                64*64*9: 'the biases are missing, one for each map that goes out',
+                64*64*9 + 64*64: 'there is one bias for each map that goes out, not for each pair'},
+                larger='too many parameters', smaller='too few parameters'),
+            number(18, 0, {
+                10: "that's the width for a number of the second maps",
+                12: 'numbers that are neighbors in the second maps are four pixels apart, not one',
+                14: 'numbers that are neighbors in the second maps are four pixels apart, not two',
+                22: "that's with another pooling after it",
+                30: 'the three windows overlap'},
+                larger='too wide', smaller='too narrow')),
+        right='It has twice as many parameters as the second convolution, because twice as many '
+              'maps come in. And three windows of 10 pixels, each 4 from the next, cover 18.',
+        tip='Each map out has nine weights for each map in, and one bias. For the width: a row of '
+            'the kernel looks at three numbers of the second maps, and two poolings have put them '
+            'four pixels apart.',
+        answer='(count_parameters(nn.Conv2d(64, 64, 3, padding=1)), 10 + 2*4)',
         mistakes={
-            "(25, 'a')": 'the side is wanted',
-            "(5, 'b')": 'pooling has no weights'}),
+            '(64*9 + 64, 18)': 'looks at all 64 maps',
+            '(64*64*9, 18)': 'biases are missing',
+            '(64*64*9 + 64, 12)': 'four pixels apart',
+            '(64*64*9 + 64, 30)': 'overlap'}),
+    Exercise(
+        '02_model', 'q4',
+        choice('c', {
+            'a': "the CNN's windows of 3 × 3 now hold pixels from all over the image, so there are "
+                 'no edges left to find',
+            'b': 'the MLP has a weight for each pixel, so the order makes no difference to it',
+            'd': "it's the other way around: which of the two looks at neighbors?"}),
+        right="The MLP never used the neighborhood, so it loses nothing. The CNN's kernels look "
+              'for small patterns of neighbors, and shuffling has destroyed those.',
+        tip='Which of the two has a weight of its own for every pixel, and which one looks through '
+            'a small window?',
+        answer="'c'",
+        mistakes={
+            "'a'": 'no edges left to find',
+            "'d'": 'looks at neighbors'}),
 ]
 
 # %% ../nbs/library/answers_01_to_03.ipynb #4c8366e5
 QUIZ['02_model'] = Questions([
     Quiz('02_model', 'a',
-        'Two linear layers in a row, with nothing between them. What can they do that one '
-        'cannot?', {
-        'Nothing': 'Sums of sums are sums. The bend between them, ReLU, makes the difference.',
+        'Two linear layers in a row, with nothing between them. What can they do that a single '
+        "one can't?", {
+        'Nothing':
+            'A weighted sum of weighted sums is a weighted sum. ReLU between them makes the '
+            'difference.',
         'Learn more complicated templates':
-            'One layer with the product of both weights gives exactly the same answers.',
+            'A single layer with the product of both matrices gives exactly the same answers.',
         'Be more accurate, since they have more parameters':
-            'They have fifty times as many, and compute the same functions.'}, right=0),
+            'They have about fifty times as many, and compute the same functions.'}, right=0),
     Quiz('02_model', 'b',
-        'A convolution has 320 parameters on images of 28 × 28. How many has it on images of '
-        '300 × 400?', {
-        '320': 'The same nine weights are used at every place, however many places there are.',
+        'A convolution has 320 parameters for images of 28 × 28. How many does it have for images '
+        'of 300 × 400?', {
+        '320': 'The same weights are used at every place, however many places there are.',
         'About 49,000, as there are 153 times as many pixels':
-            'That would be so if each place had weights of its own, as in a linear layer.',
-        'It cannot take them':
-            'It can. Only the linear layer behind it insists on a size.'}, right=0),
-    Quiz('02_model', 'c', 'Max-pooling turns 28 × 28 into 14 × 14. What is lost?', {
+            'That would be so if each place had its own weights, as in a linear layer.',
+        "It can't take them":
+            'It can. Only the linear layer after it insists on a size.'}, right=0),
+    Quiz('02_model', 'c', 'Max-pooling turns 28 × 28 numbers into 14 × 14. What is lost?', {
         'Which features were found':
-            'The largest answer of each square is kept: that is just the news that something was '
+            'The largest answer of each square is kept, and that tells you that something was '
             'found.',
         'Where exactly they were found, within two pixels':
-            'And that is meant: nobody puts a stroke in exactly the same place twice.',
-        'Three quarters of the parameters': 'Pooling has none.'}, right=1),
+            "That's the purpose: people never put a stroke in exactly the same place twice.",
+        'Three quarters of the parameters': 'Pooling has no parameters.'}, right=1),
 ])
 
 # %% ../nbs/library/answers_01_to_03.ipynb #a7f933b6

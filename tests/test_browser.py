@@ -377,18 +377,18 @@ def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, cour
     imports = (
         'from mnist_course.answers import exercises_of, quiz_of\n'
         'from mnist_course.exercises import ____\n\n'
-        'q1, q2, q3 = exercises_of("02_model")\n'
+        'q1, q2, q3, q4 = exercises_of("02_model")\n'
     )
     run_cell(
         page, 'exercises_of(', f'import os\nos.environ.pop("IN_TEST", None)\n{imports}'
     )  # as a reader's kernel, which has widgets and remembers
     replies = page.locator('.jp-OutputArea .jp-RenderedHTMLCommon')
-    run_cell(page, 'q1.check(', 'q1.check(____)  # one')
+    run_cell(page, 'q3.check(', 'q3.check(____)  # one')
     replies.get_by_text('Put your answer in place of ____').wait_for()
-    run_cell(page, 'q1.check(____)  # one', 'q1.check(64*9 + 64)  # two')
+    run_cell(page, 'q3.check(____)  # one', 'q3.check((64*9 + 64, 18))  # two')
     replies.get_by_text('Each of the 64 maps looks at all 64 maps').wait_for()
     assert not (course / 'nbs' / 'progress.json').exists()
-    run_cell(page, '# two', 'q1.check(64*64*9 + 64)')
+    run_cell(page, '# two', 'q3.check((64*64*9 + 64, 18))')
     replies.get_by_text('Right.', exact=True).first.wait_for()
     run_cell(page, 'quiz_of(', 'quiz_of("02_model")  # again')
     boxes = page.locator('.widget-radio-box')
@@ -397,7 +397,7 @@ def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, cour
     page.locator('.widget-vbox').get_by_text('Not yet.', exact=True).first.wait_for()
     boxes.first.locator('input').nth(0).click()
     page.locator('.widget-vbox').get_by_text('Right.', exact=True).first.wait_for()
-    assert json.loads((course / 'nbs' / 'progress.json').read_text()) == {'02_model': ['q1', 'a']}
+    assert json.loads((course / 'nbs' / 'progress.json').read_text()) == {'02_model': ['q3', 'a']}
     (course / 'nbs' / 'progress.json').unlink()
 
 

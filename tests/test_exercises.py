@@ -49,9 +49,7 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'train = load_mnist()[0]\n'
     '(x_train, y_train), (x_valid, y_valid) = split(train)\n'
     'means = mean_digits(x_train, y_train)',
-    '02_model': 'from mnist_course.model import *\n'
-    'model = MnistCNN().eval()\n'
-    'spoilt = torch.zeros(784, 784).fill_diagonal_(math.nan).reshape(784, 1, 28, 28)',
+    '02_model': 'from mnist_course.model import *\nmodel = MnistCNN().eval()',
     '03_training': '',
     '03b_tuning': '',
     '04_evaluation': 'from mnist_course.data import load_mnist, split\n'
@@ -267,8 +265,8 @@ def test_what_is_answered_is_remembered_and_survives_a_damaged_file(monkeypatch,
     (tmp_path / 'progress.json').write_text('{"01_data": [')
     assert (
         answered() == {}
-        and exercises_of('02_model')[1].check(12).state == 'right'
-        and answered() == {'02_model': ['q2']}
+        and exercises_of('02_model')[3].check('c').state == 'right'
+        and answered() == {'02_model': ['q4']}
     )
     assert (
         tmp_path / 'progress-damaged.json'
@@ -318,9 +316,9 @@ def test_a_file_that_knows_pages_by_other_numbers_is_read_and_kept(monkeypatch, 
         and done['01_data'] == sum(done.values()) == 1
         and 'moved' not in repr(progress()) + progress()._repr_html_()
     )
-    assert exercises_of('02_model')[1].check(12).state == 'right' and answered() == {
+    assert exercises_of('02_model')[3].check('c').state == 'right' and answered() == {
         **old,
-        '02_model': ['q2'],
+        '02_model': ['q4'],
     }
 
 
@@ -328,7 +326,7 @@ def test_under_test_nothing_is_written(monkeypatch, tmp_path):
     monkeypatch.delenv('MNIST_COURSE_PROGRESS')
     done = in_python(
         "import os; os.environ['IN_TEST'] = '1'; from mnist_course.answers import exercises_of; "
-        "print(exercises_of('02_model')[1].check(12)); print(os.listdir())",
+        "print(exercises_of('02_model')[3].check('c')); print(os.listdir())",
         tmp_path,
     )
     assert done.returncode == 0 and 'Right' in done.stdout and '[]' in done.stdout, done.stderr
