@@ -89,7 +89,7 @@ def deep_model(
                          *conv_block(32, 32), *conv_block(32, 64, pool=True), *decide(64, dropout))
 
 # %% ../nbs/library/architectures.ipynb #7afa73e2
-VIEWS = ((0, 1), (8, 1), (-8, 1), (0, 1.08), (0, .92))  # degrees of tilt, and size
+VIEWS = ((0, 1), (8, 1), (-8, 1), (0, 1.08), (0, .92))  # degrees of tilt, and scale
 
 class Ensemble(nn.Module):
     """Networks that learn in turn, a batch each, and answer together.
@@ -110,8 +110,8 @@ class Ensemble(nn.Module):
             self.batches += 1
             return self.members[int(self.batches) % len(self.members)](xb)
         opinions = []
-        for tilt, size in VIEWS:
-            view = seen_as(xb, tilt, size)
+        for tilt, scale in VIEWS:
+            view = seen_as(xb, tilt, scale)
             opinions += [member(view).log_softmax(1) for member in self.members]
         return torch.stack(opinions).mean(0)
 

@@ -336,7 +336,7 @@ def test_fit_puts_the_number_of_threads_back():
 # augmentation
 
 
-def test_a_turn_is_counter_clockwise_and_a_size_is_larger():
+def test_a_tilt_is_counter_clockwise_and_a_scale_is_larger():
     bar = torch.zeros(1, 1, 28, 28)
     bar[..., 13:15, 16:26] = 1  # to the right of the middle
     turned = seen_as(bar + PAPER, 90, 1) - PAPER
@@ -345,12 +345,12 @@ def test_a_turn_is_counter_clockwise_and_a_size_is_larger():
     assert larger.sum() > 1.3 * bar.sum()
 
 
-def test_a_move_shows_the_image_from_another_place():
+def test_a_shift_shows_the_image_from_another_place():
     dot = torch.zeros(1, 1, 28, 28)
     dot[..., 10, 10] = 1
     one = torch.ones(1)
-    moved = warp(dot, affine(0 * one, one, move=torch.tensor([[2.0], [0.0]]) * 2 / 28))
-    assert moved[0, 0].nonzero().tolist() == [[10, 8]]
+    shifted = warp(dot, affine(0 * one, one, shift=torch.tensor([[2.0], [0.0]]) * 2 / 28))
+    assert shifted[0, 0].nonzero().tolist() == [[10, 8]]
 
 
 @pytest.mark.parametrize('what', ['tilt', 'shift', 'scale', 'shear', 'stroke', 'bend'])
