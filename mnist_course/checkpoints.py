@@ -107,7 +107,8 @@ def save_model(
     again; OSError where it cannot be written."""
     import torchvision
     model = unwrapped(model)
-    name, config = name_and_config(model)
+    name, settings = name_and_config(model)
+    config = {k: plain(v, f'the setting {k}') for k, v in settings.items()}
     versions = {'python': platform.python_version(), 'torch': str(torch.__version__),
                 'torchvision': torchvision.__version__}
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
@@ -129,8 +130,9 @@ def load_model(
     header = load_plain(path, 'model')
     state = header.pop('state', None)
     try:
-        config = header.get('config') or {'dropout': header['recipe']['dropout']}  # before 0.2
-        model = create_model(header['model'], **config)
+        if 'config' not in header:  # before 0.2
+            header['config'] = {'dropout': header['recipe']['dropout']}
+        model = create_model(header['model'], **header['config'])
         model.load_state_dict(state)
     except (KeyError, TypeError, RuntimeError, ValueError) as e:
         raise ValueError(f'{path} holds the weights of another network '

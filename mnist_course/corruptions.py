@@ -29,7 +29,7 @@ def warped(
     n, side = len(ink), ink.shape[-1]
     angle = torch.deg2rad(torch.as_tensor(turn, dtype=torch.float32)).expand(n)
     step = torch.as_tensor(move, dtype=torch.float32).expand(2, n)*2/side
-    theta = affine(angle, torch.full((n,), size), move=-step)
+    theta = affine(angle, torch.full((n,), size), shift=-step)
     return warp(ink[:, None], theta)[:, 0]
 
 def random_signs(

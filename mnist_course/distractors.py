@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from .canvas import OTHER, Page, draw_line, overlap, stamp
+from .fonts import stroke_font
 from .papers import Cause, log_uniform
-from .pens import cut, printed, stroke_font
+from .pens import cut, printed
 from .strokes import smooth
 
 # %% ../nbs/library/distractors.ipynb #d1b714a3

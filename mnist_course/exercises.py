@@ -213,16 +213,32 @@ class Exercise:
         return Reply('solution', self.right, self.answer)
 
 # %% ../nbs/library/exercises.ipynb #aed30ad5
+def failure(
+    exercise:Exercise,
+    code:str, # of an answer
+    error:Exception, # that it raised
+)->str: # a sentence
+    "What to say about an answer whose code fails."
+    where = f'{exercise.page}, {exercise.name}'
+    sentence = f'{where}: {code} raises {type(error).__name__}: {error}'
+    if isinstance(error, NameError):
+        return f'{sentence}; add what the page defines to NAMES in tests/test_exercises.py'
+    return sentence
+
 def reply_to(
     exercise:Exercise,
     code:str, # lines that end in an answer
     names:dict, # what they may use
-)->Reply:
+)->Reply|str: # a complaint where the code fails
     "What an exercise says to the answer that some code gives."
     *lines, last = code.strip().splitlines()
     space = dict(names)
-    exec('\n'.join(lines), space)
-    return exercise.check(eval(last, space))
+    try:
+        exec('\n'.join(lines), space)
+        answer = eval(last, space)
+    except Exception as e:
+        return failure(exercise, code, e)
+    return exercise.check(answer)
 
 # %% ../nbs/library/exercises.ipynb #5d4b04fe
 def examine(
@@ -234,10 +250,14 @@ def examine(
     if exercise.check(____).state != 'not tried':
         complaints.append('a blank is not "not tried"')
     said = reply_to(exercise, exercise.answer, names or {})
-    if said.state != 'right':
+    if isinstance(said, str):
+        complaints.append(said)
+    elif said.state != 'right':
         complaints.append(f'its solution is judged {said}')
     for code, words in exercise.mistakes.items():
         said = reply_to(exercise, code, names or {})
-        if said.state != 'wrong' or words not in said.text:
+        if isinstance(said, str):
+            complaints.append(said)
+        elif said.state != 'wrong' or words not in said.text:
             complaints.append(f'{code} should be told {words!r}, not {said}')
     return complaints

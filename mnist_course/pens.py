@@ -8,14 +8,11 @@ __all__ = ['PENS', 'Hand', 'draw_hand', 'cut', 'draw', 'printed', 'write_digit']
 # %% ../nbs/library/pens.ipynb #e78da61b
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
+from .fonts import font, font_files, outline_font, stroke_font
 from .strokes import mnist_strokes, template_strokes
 
 # %% ../nbs/library/pens.ipynb #84e35c9e
@@ -129,42 +126,6 @@ def grown(
 FACES = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX,
          cv2.FONT_HERSHEY_TRIPLEX)
 
-def stroke_font(
-    text:str,
-    face:int, # one of OpenCV's fonts
-    size:float, # as a multiple of the font's own
-    thick:int, # pixels
-)->np.ndarray: # (h,w) uint8, ink 255 on 0
-    "Text in one of OpenCV's fonts, which are drawn with a pen."
-    (w, h), below = cv2.getTextSize(text, face, size, thick)
-    ink = np.zeros((h + below + 2*thick, w + 2*thick), np.uint8)
-    return cv2.putText(ink, text, (thick, h + thick), face, size, 255, thick, cv2.LINE_AA)
-
-@lru_cache
-def font_files()->tuple[Path, ...]:
-    "The text fonts that come with matplotlib."
-    folder = Path(matplotlib.get_data_path())/'fonts'/'ttf'
-    return tuple(sorted(p for p in folder.glob('DejaVu*.ttf') if 'Display' not in p.name))
-
-@lru_cache(64)
-def font(
-    path:Path, # of a font file
-    size:int, # pixels
-)->ImageFont.FreeTypeFont:
-    "A font, loaded once."
-    return ImageFont.truetype(str(path), size)
-
-def outline_font(
-    text:str,
-    letters:ImageFont.FreeTypeFont,
-)->np.ndarray: # (h,w) uint8, ink 255 on 0
-    "Text in one of matplotlib's fonts."
-    left, top, right, bottom = letters.getbbox(text)
-    size = max(1, int(right - left + 2)), max(1, int(bottom - top + 2))
-    image = Image.new('L', size)
-    ImageDraw.Draw(image).text((1 - left, 1 - top), text, 255, letters)
-    return np.asarray(image)
-
 # %% ../nbs/library/pens.ipynb #1c95a4ba
 def printed(
     rng:np.random.Generator,
@@ -178,7 +139,7 @@ def printed(
         ink = stroke_font(text, face, 2*height/21, thick)
         small = cv2.resize(ink, None, fx=.5, fy=.5, interpolation=cv2.INTER_AREA)
     else:
-        files = font_files()
+        files = font_files('DejaVu')
         letters = font(files[rng.integers(len(files))], max(6, int(height*1.35)))
         small = outline_font(text, letters)
     return cut(small.astype(np.float32)/255)

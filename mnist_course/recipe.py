@@ -44,7 +44,7 @@ class Recipe:
     scale:float = 0 # up to this fraction larger or smaller
     shear:float = 0 # up to this many degrees of slant
     stroke:float = 0 # strokes up to this many pixels wider or narrower on either side, 0…1
-    bend:float = 0 # elastic: each part moves in its own way, by this many pixels
+    bend:float = 0 # elastic: each part moves its own way, by so many pixels (standard deviation)
     schedule:str = 'one-cycle' # of the rate: 'constant', or 'one-cycle' with its peak at `lr`
     smoothing:float = 0 # fraction of each label that is spread over all ten answers
     passes:int = 1 # how often an epoch shows each image; the members of an ensemble share them

@@ -15,11 +15,13 @@ def arc(
     y:float,
     w:float, # half its width
     h:float, # half its height
-    start:float, # degrees; 0 is right, 90 is below, -90 is above
-    stop:float,
+    start:float=0, # degrees; 0 is right, 90 is below, -90 is above
+    stop:float=360,
+    *,
+    points:int|None=None, # how many; None takes one every 15 degrees
 )->list[tuple[float, float]]: # points along it
     "Part of an ellipse."
-    n = max(4, round(abs(stop - start)/15))
+    n = points or max(4, round(abs(stop - start)/15))
     angles = np.radians(np.linspace(start, stop, n))
     return [(x + w*np.cos(a), y + h*np.sin(a)) for a in angles]
 

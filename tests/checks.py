@@ -163,7 +163,7 @@ def unfilled(text: str, values: dict[str, str]) -> list[str]:
     wrong = [f'block {m!r} is not closed by its own name' for m in opened]
     wrong += [f'block {m!r} has no result in benchmarks/*.json' for m in marks if m not in values]
     return wrong + [
-        f'block {m!r} differs from benchmarks/*.json'
+        f'block {m!r} differs from benchmarks/*.json: run python -m tools.blocks'
         for m in marks
         if m in values and fill(text, {m: values[m]}) != text
     ]

@@ -123,6 +123,14 @@ def test_the_machinery_sees_a_careless_exercise():
     assert len(examine(careless)) == 3
 
 
+def test_code_of_an_exercise_that_fails_is_a_complaint_that_names_it():
+    odd = Exercise('01_data', 'q9', number(784), '', '', 'rows*28', {'1/0': 'too small'})
+    unknown, failed = examine(odd)
+    assert unknown.startswith("01_data, q9: rows*28 raises NameError: name 'rows' is not defined")
+    assert 'NAMES in tests/test_exercises.py' in unknown
+    assert failed == '01_data, q9: 1/0 raises ZeroDivisionError: division by zero'
+
+
 def test_every_page_has_three_exercises_and_three_questions_and_asks_them():
     assert list(EXERCISES) == list(QUIZ) == PAGES
     for page in PAGES:

@@ -1,5 +1,6 @@
 """Networks by name, files of weights, devices and training: what a product needs of them."""
 
+import copy
 import os
 import stat
 import sys
@@ -83,6 +84,97 @@ def test_a_changed_layer_is_another_network():
     model[0] = nn.Conv2d(1, 16, 5, stride=2, padding=1, bias=False)
     with pytest.raises(ValueError, match='not one of the course'):
         name_and_config(model)
+
+
+class Signed(nn.Module):
+    "A network with a setting that shows neither in its weights nor in what it prints."
+
+    def __init__(self, sign: float = 1):
+        super().__init__()
+        self.sign = sign
+        self.last = nn.Linear(784, 10)
+
+    def forward(self, xb):
+        return self.sign * self.last(xb.flatten(1))
+
+
+def plus():
+    return Signed(1)
+
+
+def minus():
+    return Signed(-1)
+
+
+@pytest.fixture
+def own_networks(monkeypatch):
+    "Networks that a reader added: two that look alike, and one that cannot be made on its own."
+    for make in (plus, minus):
+        monkeypatch.setitem(MODELS, make.__name__, make)
+    monkeypatch.setitem(MODELS, 'needy', lambda width: nn.Linear(width, 10))
+
+
+@pytest.mark.parametrize('name', ['plus', 'minus'])
+@pytest.mark.parametrize('wrap', [lambda model: model, copy.deepcopy, nn.DataParallel])
+def test_two_networks_that_look_alike_are_loaded_as_what_they_were_made(
+    own_networks, name, wrap, tmp_path
+):
+    model = create_model(name)
+    again = load_model(save_model(wrap(model), tmp_path / 'm.pth'), 'cpu')
+    assert again.header['model'] == name and again.sign == model.sign
+    assert load_model(save_model(again, tmp_path / 'again.pth'), 'cpu').sign == model.sign
+
+
+def test_where_two_networks_fit_nothing_is_guessed(own_networks, tmp_path):
+    with pytest.raises(ValueError, match='could be plus or minus: make it by create_model'):
+        save_model(Signed(), tmp_path / 'm.pth')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_a_network_made_without_its_name_is_found_also_beside_odd_ones(own_networks, name):
+    assert name_and_config(MODELS[name]())[0] == name
+    assert name_and_config(MODELS[name](dropout=0.2)) == name_and_config(MODELS[name](0.2))
+
+
+def test_every_setting_of_a_network_comes_back(monkeypatch, tmp_path):
+    def scaled(factor=1.0, widths=(8, 16)):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(784, widths[0]), nn.Linear(widths[0], 10))
+        model.factor = factor
+        return model
+
+    monkeypatch.setitem(MODELS, 'scaled', scaled)
+    model = create_model('scaled', factor=np.float64(2.5))
+    again = load_model(save_model(model, tmp_path / 'm.pth'), 'cpu')
+    assert again.factor == 2.5
+    assert again.header['config'] == {'factor': 2.5, 'widths': (8, 16)}  # also what was not given
+
+
+def test_a_network_without_settings_is_saved_and_loaded(own_networks, tmp_path):
+    again = load_model(save_model(create_model('minus'), tmp_path / 'm.pth'), 'cpu')
+    assert again.header['config'] == {} and again.sign == -1
+
+
+def test_a_setting_that_a_file_cannot_hold_is_a_sentence(monkeypatch, tmp_path):
+    def active(layer=nn.ReLU):
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 10), layer())
+
+    monkeypatch.setitem(MODELS, 'active', active)
+    with pytest.raises(ValueError, match='the setting layer cannot be saved with a model'):
+        save_model(create_model('active'), tmp_path / 'm.pth')
+
+
+def test_a_dropout_that_was_changed_afterwards_is_what_is_saved():
+    model = create_model('lean', dropout=0.1)
+    model[-2].p = 0.3
+    assert name_and_config(model) == ('lean', {'dropout': 0.3})
+
+
+def test_to_ask_for_the_name_leaves_random_numbers_alone():
+    model = MODELS['tiny']()
+    before = torch.get_rng_state()
+    name_and_config(model)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize('wrap', [torch.compile, nn.DataParallel])
@@ -244,7 +336,7 @@ def test_fit_puts_the_number_of_threads_back():
 # augmentation
 
 
-def test_a_turn_is_counter_clockwise_and_a_size_is_larger():
+def test_a_tilt_is_counter_clockwise_and_a_scale_is_larger():
     bar = torch.zeros(1, 1, 28, 28)
     bar[..., 13:15, 16:26] = 1  # to the right of the middle
     turned = seen_as(bar + PAPER, 90, 1) - PAPER
@@ -253,12 +345,12 @@ def test_a_turn_is_counter_clockwise_and_a_size_is_larger():
     assert larger.sum() > 1.3 * bar.sum()
 
 
-def test_a_move_shows_the_image_from_another_place():
+def test_a_shift_shows_the_image_from_another_place():
     dot = torch.zeros(1, 1, 28, 28)
     dot[..., 10, 10] = 1
     one = torch.ones(1)
-    moved = warp(dot, affine(0 * one, one, move=torch.tensor([[2.0], [0.0]]) * 2 / 28))
-    assert moved[0, 0].nonzero().tolist() == [[10, 8]]
+    shifted = warp(dot, affine(0 * one, one, shift=torch.tensor([[2.0], [0.0]]) * 2 / 28))
+    assert shifted[0, 0].nonzero().tolist() == [[10, 8]]
 
 
 @pytest.mark.parametrize('what', ['tilt', 'shift', 'scale', 'shear', 'stroke', 'bend'])

@@ -20,6 +20,7 @@ from conftest import ROOT, call
 from mnist_course import locate
 from mnist_course.data import load_mnist
 from mnist_course.finder import shipped_finder
+from mnist_course.fonts import font_files
 from mnist_course.inference import (
     REMARKS,
     Prediction,
@@ -32,10 +33,11 @@ from mnist_course.inference import (
 )
 from mnist_course.mnist_form import trimmed
 from mnist_course.model import MnistCNN
-from mnist_course.non_digits import DOODLES, arc, doodle, font_files, letter
+from mnist_course.non_digits import DOODLES, doodle, letter
 from mnist_course.pages import CAUSES, make_page
 from mnist_course.pens import PENS
 from mnist_course.showing import images_in, label_of
+from mnist_course.strokes import arc
 
 IMAGES = ROOT / 'test_images'
 SEVEN = IMAGES / 'my_digit_7.png'
@@ -246,10 +248,10 @@ UNSEEN = {  # drawings that the shipped network has not learned from, in a squar
         [(-0.2, 0.4), (0, 0.3), (0.2, 0.4)],
     ],
     'umbrella': [
-        arc(0, 0, 1, 0.9, 0.5, 1),
+        arc(0, 0, 1, 0.9, 180, 360),
         [(-1, 0), (1, 0)],
         [(0, 0), (0, 0.8)],
-        arc(0.15, 0.8, 0.15, 0.2, 0, 0.5),
+        arc(0.15, 0.8, 0.15, 0.2, 0, 180),
     ],
     'car': [
         [
@@ -268,7 +270,7 @@ UNSEEN = {  # drawings that the shipped network has not learned from, in a squar
     ],
     'cup': [
         [(-0.7, -0.7), (-0.6, 0.8), (0.4, 0.8), (0.5, -0.7), (-0.7, -0.7)],
-        arc(0.5, 0, 0.4, 0.4, -0.25, 0.25),
+        arc(0.5, 0, 0.4, 0.4, -90, 90),
     ],
 }
 

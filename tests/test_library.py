@@ -1,7 +1,10 @@
 """What importers of the library count on, and what they meet with bad files."""
 
+import json
 import os
 import pickle
+import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 import torch
 
 import mnist_course
-from conftest import in_python
+from conftest import ROOT, in_python
 from mnist_course import fitting
 from mnist_course.architectures import MODELS, create_model
 from mnist_course.data import load_mnist, normalize
@@ -22,6 +25,7 @@ from mnist_course.mnist_files import MD5
 from mnist_course.model import MnistCNN
 from mnist_course.robustness import temperature_scale
 from mnist_course.training import Recipe, fit, load_model, save_model
+from tools.notebooks import notebooks, source
 
 
 @pytest.fixture(scope='module')
@@ -445,3 +449,19 @@ def test_a_shape_table_has_one_row_for_each_layer_also_where_one_gives_several_t
     ensemble = create_model('ensemble')
     rows = shape_table(ensemble, torch.zeros(3, 1, 28, 28))
     assert sum(row.parameters for row in rows) == count_parameters(ensemble)
+
+
+MODULES = {'opencv-python-headless': 'cv2', 'pillow': 'PIL', 'scikit-learn': 'sklearn'}
+COME_ALONG = {'IPython': 'ipykernel', 'traitlets': 'anywidget', 'werkzeug': 'flask'}
+
+
+def test_every_package_that_is_imported_is_a_dependency():
+    project = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
+    listed = re.findall(r'"([\w-]+)>=', project)
+    known = {MODULES.get(name, name) for name in listed} | {'mnist_course'}
+    cells = [c for path in notebooks() for c in json.loads(path.read_text('utf-8'))['cells']]
+    code = '\n'.join(source(c) for c in cells if c['cell_type'] == 'code')
+    whole = re.findall(r'^ *import (\w+)', code, re.M)
+    imported = {*whole, *re.findall(r'^ *from (\w+)[\w.]* import', code, re.M)}
+    others = imported - known - sys.stdlib_module_names
+    assert {name for name in others if COME_ALONG.get(name) not in listed} == set()
