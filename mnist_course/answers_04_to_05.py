@@ -9,6 +9,7 @@ __all__ = ['EXERCISES', 'QUIZ']
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 from .exercises import Exercise, both, choice, needs_function, number
 from .quiz import Questions, Quiz
@@ -253,87 +254,236 @@ QUIZ['04_evaluation'] = Questions([
             'as you\'ll see in 12_robustness.'}, right=1),
 ])
 
+# %% ../nbs/library/answers_04_to_05.ipynb #d0bde355
+def judge_drop_map(
+    drop_map:Callable, # a learner's: a score, an image, the side of the square
+)->str: # what is wrong with it, or ''
+    "Try it on an image of random grays, with a score that adds up ink by random weights."
+    random = torch.Generator().manual_seed(0)
+    image = torch.randint(1, 255, (28, 28), generator=random).to(torch.uint8)
+    weights = torch.rand(28, 28, generator=random)
+
+    def score(image:torch.Tensor)->float:
+        return (image*weights).sum().item()
+
+    given = image.clone()
+    drops = drop_map(score, given, 5)
+    if not isinstance(drops, torch.Tensor):
+        return f'it should return a tensor, not a {type(drops).__name__}'
+    if not torch.equal(given, image):
+        return 'it changes the image that it was given; make a copy for each place'
+    if drops.shape != (24, 24):
+        return f'a square of 5 × 5 fits in 24 places each way; your map is {tuple(drops.shape)}'
+    ink = F.unfold((image*weights)[None], 5).sum(0).reshape(24, 24) # below each square
+    white = F.unfold((255*weights)[None], 5).sum(0).reshape(24, 24)
+    alone = (image*weights)[:24, :24]
+    replies = {
+        '': ink,
+        'it has the wrong sign: where the score falls, the drop is positive': -ink,
+        'that is the score itself; the drop is the score of the whole image less that': (
+            score(image) - ink),
+        'rows and columns are swapped: rows come first, as in `image[row, column]`': ink.T,
+        'it covers with ink: paper is 0, ink is 255': ink - white,
+        'it covers single pixels: a square has `size` rows and `size` columns': alone}
+    for reply, map_ in replies.items():
+        if torch.allclose(drops, map_, rtol=1e-3, atol=1):
+            return reply
+    if drops[-1, -1] > 2*ink[-1, -1]:
+        return 'earlier squares are still there: start from a fresh copy at each place'
+    return (f'at row 3, column 7 the score drops by {ink[3, 7]:.0f}, and your map says '
+            f'{drops[3, 7]:.0f}')
+
 # %% ../nbs/library/answers_04_to_05.ipynb #29d48242
 EXERCISES['05_visualization'] = [
     Exercise(
         '05_visualization', 'q1',
-        number(400, 0, {
-            576: 'that is for paper of 5 × 5',
-            784: 'at the rim the paper would stick out: it has to lie inside',
-            361: 'the first place counts, too: from 0 to 19 there are twenty',
-            81: 'that is how many pixels it covers'}),
-        right='Twenty places in either direction. Fewer questions than with small paper, and a '
-              'blurrier map.',
-        tip='Its upper edge can lie in row 0, 1, 2 … How far down, if the whole paper is to stay '
-            'inside?',
-        answer='(28 - 9 + 1)**2',
+        number(.587, .02, {
+            .211: 'that is the second layer; take the other part of what `feature_maps` returns',
+            .532: 'that is the untrained network; take the trained one',
+            58.7: 'that is in percent; a number between 0 and 1 is wanted'}),
+        right='More than half, and the untrained network is not far from it. The first layer still '
+              'describes all of the image. Only the second one is selective.',
+        tip='`model.feature_maps(normalize(looked))` returns the maps of both layers, the first '
+            'layer first. Compare them with 0, as above.',
+        answer="""\
+with torch.inference_mode():
+    first = model.feature_maps(normalize(looked))[0]
+(first > 0).float().mean().item()""",
         mistakes={
-            '24**2': '5 × 5',
-            '784': 'stick out'}),
+            """\
+with torch.inference_mode():
+    second = model.feature_maps(normalize(looked))[1]
+(second > 0).float().mean().item()""": 'the second layer',
+            """\
+with torch.inference_mode():
+    first = untrained.feature_maps(normalize(looked))[0]
+(first > 0).float().mean().item()""": 'the untrained network',
+            '58.7': 'in percent'}),
     Exercise(
         '05_visualization', 'q2',
-        number(.8, .001, {
-            .2: 'compare with what blank paper scores, not with 0',
-            12.9: 'that is what all pixels add up to; the inked ones have 12.1 of it',
-            -.8: 'the sign: all together they must make up 12.9'}),
-        right='The contributions add up to the score above that of blank paper, 12.3 + 0.6 = '
-              '12.9, and 12.1 of it lies on the ink. Paper itself has come no way from blank '
-              'paper, so pure paper contributes exactly 0: what is left lies on the pale rims of '
-              'the strokes.',
-        tip="All contributions together are the image's score less that of blank paper.",
-        answer='12.3 - (-.6) - 12.1',
+        needs_function(judge_drop_map),
+        right='That is occlusion. Ours also gives each pixel the mean over all squares that '
+              'covered it, and sends all squares through the network as one batch.',
+        tip='`image.clone()` makes a fresh copy. `row:row+size` are the rows of the square. The '
+            'drop is the score of the whole image less that of the covered one.',
+        answer="""\
+def drop_map(score, image, size):
+    places = 29 - size
+    drops = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            covered = image.clone()
+            covered[row:row+size, column:column+size] = 0
+            drops[row, column] = score(image) - score(covered)
+    return drops
+drop_map""",
         mistakes={
-            '12.3 - 12.1': 'not with 0',
-            '12.9': 'all pixels'}),
+            """\
+def drop_map(score, image, size):
+    places = 29 - size
+    drops = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            covered = image
+            covered[row:row+size, column:column+size] = 0
+            drops[row, column] = score(image) - score(covered)
+    return drops
+drop_map""": 'it changes the image',
+            """\
+def drop_map(score, image, size):
+    places = 29 - size
+    drops = torch.zeros(places, places)
+    covered = image.clone()
+    for row in range(places):
+        for column in range(places):
+            covered[row:row+size, column:column+size] = 0
+            drops[row, column] = score(image) - score(covered)
+    return drops
+drop_map""": 'earlier squares are still there',
+            """\
+def drop_map(score, image, size):
+    places = 29 - size
+    drops = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            covered = image.clone()
+            covered[row:row+size, column:column+size] = 0
+            drops[row, column] = score(covered) - score(image)
+    return drops
+drop_map""": 'wrong sign',
+            """\
+def drop_map(score, image, size):
+    places = 29 - size
+    drops = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            covered = image.clone()
+            covered[row:row+size, column:column+size] = 0
+            drops[row, column] = score(covered)
+    return drops
+drop_map""": 'the score itself',
+            """\
+def drop_map(score, image, size):
+    places = 29 - size
+    drops = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            covered = image.clone()
+            covered[row, column] = 0
+            drops[row, column] = score(image) - score(covered)
+    return drops
+drop_map""": 'single pixels',
+            """\
+def drop_map(score, image, size):
+    places = 29 - size
+    drops = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            covered = image.clone()
+            covered[column:column+size, row:row+size] = 0
+            drops[row, column] = score(image) - score(covered)
+    return drops
+drop_map""": 'rows and columns are swapped',
+            """\
+def drop_map(score, image, size):
+    places = 29 - size
+    drops = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            covered = image.clone()
+            covered[row:row+size, column:column+size] = 255
+            drops[row, column] = score(image) - score(covered)
+    return drops
+drop_map""": 'paper is 0',
+            """\
+def drop_map(score, image, size):
+    places = 28 - size
+    drops = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            covered = image.clone()
+            covered[row:row+size, column:column+size] = 0
+            drops[row, column] = score(image) - score(covered)
+    return drops
+drop_map""": 'fits in 24 places',
+            '3': 'we need a function'}),
     Exercise(
         '05_visualization', 'q3',
-        both(
-            number(59, 3, {
-                222: 'that is with the score; put softmax behind the network',
-                784:
-                    'those are all pixels: count where the drop is more than a tenth of the '
-                    'largest'}),
-            choice('b', {
-                'a': 'the score shows that they do matter',
-                'c': 'the paper is the same as before'})),
-        right='About a quarter as many. The first points of the score that are lost leave the '
-              'probability near 1, so it moves only where much is lost. A map of probabilities '
-              'keeps silent about all the rest.',
-        tip='`occlusion(nn.Sequential(model, nn.Softmax(1)), four, 4)`; then count where it is '
-            'more than a tenth of its largest value.',
-        answer="""\
-drops = occlusion(nn.Sequential(model, nn.Softmax(1)), four, 4)
-((drops > drops.max()/10).sum().item(), 'b')""",
+        choice('c', {
+            'a': 'far away and dense: t-SNE keeps neither distances nor densities',
+            'b': 'that would have to be read off the distance, which t-SNE does not keep'}),
+        right='All that the map says is who is next to whom. To find out how far apart they are, '
+              'measure in the original numbers.',
+        tip='What is the one thing that t-SNE keeps?',
+        answer="'c'",
         mistakes={
-            "((occlusion(model, four, 4) > occlusion(model, four, 4).max()/10).sum().item(), 'b')":
-                'with the score',
-            "(59, 'a')": 'do matter'}),
+            "'a'": 'neither distances nor densities',
+            "'b'": 'does not keep'}),
+    Exercise(
+        '05_visualization', 'q4',
+        number(9, 1, {
+            200: 'far fewer: stop as soon as the answer is 9',
+            0: 'at first the network still reads a 4: take at least one step'}),
+        right='A handful of steps, and most people would still call it a 4. Such images are called '
+              'adversarial examples.',
+        tip='In a loop: one step uphill, then `model(images).argmax()`. Count until it is 9.',
+        answer="""\
+images = as_input(model, four)
+steps = 0
+while model(images).argmax() != 9:
+    images = uphill(model, images, [9])
+    steps += 1
+steps""",
+        mistakes={
+            '200': 'far fewer',
+            '0': 'at least one step'}),
 ]
 
 # %% ../nbs/library/answers_04_to_05.ipynb #b01b9b49
 QUIZ['05_visualization'] = Questions([
     Quiz('05_visualization', 'a',
-        'In a t-SNE map, the island of 4 lies beside that of 9. What follows?', {
-        'Fours and nines are the most alike':
-            'Perhaps they are, but the map does not tell: distances between islands mean nothing '
-            'in it.',
-        'Nothing': 'Who is whose neighbor, point by point, is all that it keeps.',
-        'The network confuses them': 'Ask the confusion matrix.'}, right=1),
+        'A network is 99.9% confident that an image is a 3. What does that show?', {
+        'The image shows a 3':
+            'The network was just as confident of its own tangles of ink.',
+        'Among ten digits, it looks most like a 3 to this network':
+            'It can only choose among ten digits, whatever it is shown.',
+        'Most people would read it as a 3':
+            'For images like those it was trained on, probably. For others, it says nothing '
+            'about people.'}, right=1),
     Quiz('05_visualization', 'b',
         'A map of what mattered looks sensible: blue on the strokes. What do you do before you '
         'believe it?', {
-        'Compare it with a blurred copy of the image, and with the map of an untrained network':
-            'If those look as sensible, it shows the ink and not the network.',
+        'Erase the pixels that it marks, and see whether the answer breaks':
+            'And compare with pixels at random and a blurred copy of the image.',
         'Ask an expert whether it looks right':
             'Experts like maps that show the strokes. So would a blurred copy of the image.',
         'Take a finer one': 'A finer map can be just as empty.'}, right=0),
     Quiz('05_visualization', 'c',
-        'A unit likes ten images of a 3 best. So it is a detector of threes?', {
-        'Yes, they are all threes':
-            'They are the ten it likes most, of thousands. See what else it answers to, and how '
-            'it votes.',
-        'Not necessarily: what it likes most is not all that it answers to':
-            'A digit is the affair of all units together.',
-        'No, units have no meaning':
-            'Their liking is partly learned: the untrained ones are less uniform.'}, right=1),
+        'The ten favorite windows of a map all show loops. What can you say?', {
+        'It is a detector of loops':
+            'You have seen ten windows of many thousands. See what else it answers to.',
+        'It answers most strongly to loops; what else it answers to, and what was learned, is open':
+            'An untrained network has favorites that look alike, too.',
+        'Nothing: such figures are meaningless':
+            'They do show what it answers to most. They just do not show more.'}, right=1),
 ])

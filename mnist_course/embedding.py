@@ -50,16 +50,18 @@ def show_plane(
     from matplotlib.patheffects import withStroke
     ax = ax or plt.subplots(figsize=(5.6, 4.5))[1]
     halo = [withStroke(linewidth=3, foreground='white')]
+    color_of = plt.get_cmap('tab10')  # one for each digit, whatever the style
     for d in labels.unique().tolist():
         x, y = plane[labels == d].T
-        ax.scatter(x, y, s=20, marker=f'${d}$', color=f'C{d}', lw=.2)
+        ax.scatter(x, y, s=20, marker=f'${d}$', color=color_of(d), lw=.2)
         ax.text(x.median().item(), y.median().item(), str(d), fontsize=16, weight='bold',
-                color=f'C{d}', ha='center', va='center', path_effects=halo)
+                color=color_of(d), ha='center', va='center', path_effects=halo)
     wrong = labels != predictions
     x, y = plane[wrong].T
     ax.scatter(x, y, s=60, marker='X', color='red', ec='black')
-    title = f'{len(labels):,} pictures, {wrong.sum()} misread (crosses)'
+    title = f'{len(labels):,} images, {wrong.sum()} misread (crosses)'
     ax.set(xticks=[], yticks=[], title=title)
+    ax.spines[:].set_visible(True)
     return ax
 
 def show_embedding(

@@ -44,7 +44,7 @@ def show_feature_maps(
     "Draw an image and the feature maps of both layers, all maps of a layer on one scale."
     import matplotlib.pyplot as plt
     if axes is None:
-        axes = plt.subplots(1, 3, figsize=(11, 3.1), width_ratios=(1, 2, 1),
+        axes = plt.subplots(1, 3, figsize=(11, 3.5), width_ratios=(.5, 2, 1),
                             layout='constrained')[1]
     with torch.inference_mode():
         layers = [maps[0].cpu() for maps in model.feature_maps(as_input(model, image))]
@@ -57,6 +57,7 @@ def show_feature_maps(
         ax.set_title(f'{(maps.amax((1, 2)) > 0).sum()} of {n} maps of {h} × {w} answer')
     for ax in axes:
         ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
     return axes
 
 # %% ../nbs/library/layer_figures.ipynb #e4921b48

@@ -207,7 +207,7 @@ def test_02_model_has_a_slider_that_redraws_its_figure(page, jupyterlab):
 
 @pytest.mark.parametrize(
     'name, words',
-    [('05_visualization', ('draw_maps()', 'draw_unit()')), ('12_robustness', ('redraw()',))],
+    [('05_visualization', ('draw_maps()',)), ('12_robustness', ('redraw()',))],
 )
 def test_sliders_redraw_their_figures_after_all_cells_have_run(page, jupyterlab, name, words):
     runs_from_top_to_bottom(page, jupyterlab, name)

@@ -83,21 +83,18 @@ def test_its_cells_have_ids_of_their_own(name):
 
 def test_a_parameter_takes_effect(course, tmp_path):
     nb = checks.read(course / 'nbs' / '05_visualization.ipynb')
-    last = next(
-        i for i, c in enumerate(nb['cells']) if '{n_small} small digits' in checks.source(c)
-    )
-    write(
-        tmp_path / 'page.ipynb', {**nb, 'cells': nb['cells'][: last + 1]}
-    )  # to the first figure, whose alternative text says how many
+    words = 'windows from {n_looked:,} images'  # of an alternative text
+    last = next(i for i, c in enumerate(nb['cells']) if words in checks.source(c))
+    write(tmp_path / 'page.ipynb', {**nb, 'cells': nb['cells'][: last + 1]})
     for n in (90, 120):
         run(
             tmp_path / 'page.ipynb',
             tmp_path / 'out.ipynb',
-            {'n_small': n},
+            {'n_looked': n},
             env={'IN_TEST': '1'},
             seconds=900,
         )
-        assert f'{n} small digits' in outputs(tmp_path / 'out.ipynb')
+        assert f'windows from {n} images' in outputs(tmp_path / 'out.ipynb')
 
 
 def code_cells(name: Path) -> list[dict]:

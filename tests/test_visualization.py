@@ -176,7 +176,7 @@ def test_the_plane_names_each_digit_and_crosses_what_is_misread():
     ax = show_plane(plane, torch.tensor([3, 3, 3, 8]), torch.tensor([3, 3, 3, 5]))
     assert {t.get_text(): t.get_position() for t in ax.texts} == {'3': (1, 1), '8': (9, 9)}
     assert ax.collections[-1].get_offsets().tolist() == [[9, 9]]
-    assert ax.get_title() == '4 pictures, 1 misread (crosses)'
+    assert ax.get_title() == '4 images, 1 misread (crosses)'
 
 
 def test_an_embedding_crosses_what_the_network_misreads(model):
