@@ -9,6 +9,9 @@ __all__ = ['EXERCISES', 'QUIZ']
 from collections.abc import Callable
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
+
 from .exercises import Exercise, both, choice, needs_function, number
 from .quiz import Questions, Quiz
 
@@ -145,89 +148,174 @@ QUIZ['08_inference'] = Questions([
 ])
 
 # %% ../nbs/library/answers_08_to_09.ipynb #7073aeb6
+ENDS = {  # x and y where the upper stroke of a 1 may end, for a length of 60 -> what to say
+    (90, 80): '',
+    (90, 50): 'that is the bar of this page: its left end is as high as its right end',
+    (90, 20): 'that goes up, because y is counted from the top',
+    (90, 110): 'that goes down by its whole length, and we want half of it',
+    (210, 80): 'that goes to the right: subtract the length from 150',
+}
+
 @needs_function
-def doubles(
+def draws_a_one(
+    answer:Callable, # the reader's function of a length
+)->str: # what is wrong with it, or ''
+    "Judge a function that draws a 1 whose upper stroke goes down to the left."
+    try:
+        page = np.asarray(answer(60))
+    except Exception as e:
+        return f'`european_one(60)` raises {type(e).__name__}: {e}'
+    if page.shape != (280, 280):
+        return 'it should return the page, 280 × 280 pixels'
+    for (x, y), sentence in ENDS.items():
+        if page[y, x] < 128:
+            return sentence
+    return 'for a length of 60, the stroke should end at x = 90, y = 80, and it does not'
+
+def a_file(
+)->bytes: # PNG
+    "A vertical stroke as an image file."
+    page = np.full((280, 280), 255, np.uint8)
+    cv2.line(page, (140, 60), (140, 220), 0, 20)
+    return cv2.imencode('.png', page)[1].tobytes()
+
+EXPECTED = {  # what arrives -> words in the answer, and what to say if they are missing
+    'an image': ('digit-answer', 'it should return what `answer_html` gives'),
+    'a shopping list': ('not an image', 'it does not say what is wrong: the error knows'),
+    'no bytes': ('empty', 'it should say that the file is empty'),
+}
+
+@needs_function
+def never_fails(
     answer:Callable, # the reader's callback
 )->str: # what is wrong with it, or ''
-    "Judge a callback that should give twice the new value."
-    try:
-        value = answer({'name': 'value', 'old': 1, 'new': 4})
-    except TypeError as e:
-        if 'argument' in str(e):
-            return 'it is called with one argument, the change'
-        return "a change is a dictionary: its new value is change['new']"
-    except (KeyError, AttributeError):
-        return "a change is a dictionary with the keys 'old' and 'new'"
-    if value == 8:
-        return ''
-    if value == 2:
-        return 'that is twice the old value; take the new one'
-    return f'for a change from 1 to 4 it gives {value!r}'
+    "Judge a callback that should show its errors."
+    said = {}
+    for what, content in (('an image', a_file()), ('a shopping list', b'milk'), ('no bytes', b'')):
+        try:
+            said[what] = answer({'content': content})
+        except Exception as e:
+            return f'for {what} it raises {type(e).__name__}, which you would never see'
+        if not isinstance(said[what], str):
+            return f'for {what} it should return a text, not {said[what]!r}'
+    for what, (words, sentence) in EXPECTED.items():
+        if words not in said[what]:
+            return f'for {what} {sentence}'
+    if not all('role="alert"' in said[what] for what in ('a shopping list', 'no bytes')):
+        return 'an error should look like one: `sorry_html` takes an error or a text'
+    return ''
 
 # %% ../nbs/library/answers_08_to_09.ipynb #4a6b4f35
 EXERCISES['09_widgets'] = [
     Exercise(
         '09_widgets', 'q1',
-        number(4_000, 8, {
-            3_000: 'letters carry less than bytes: six bits each in place of eight',
-            6_000: 'that would be two letters for each byte; four letters hold three bytes',
-            2_250: 'it gets longer, not shorter'}),
-        right='Three bytes are 24 bits, four letters of six bits. So an image grows by a third '
-              'on its way as text; that is why `upload_widget` sends bytes.',
-        tip='A letter of base64 is one of 64, and so carries six bits.',
-        answer='len(b64encode(bytes(3_000)))',
+        draws_a_one,
+        right='Now try `[str(predict(european_one(n))) for n in range(0, 121, 20)]`. At some '
+              'lengths it hesitates between 1 and 7. MNIST is from the United States, where few '
+              'people write a 1 like this.',
+        tip='The x is the same as in `one_with_bar`. A larger y is further down.',
+        answer="""\
+def european_one(length):
+    page = np.full((280, 280), 255, np.uint8)
+    corners = np.array([[150 - length, 50 + length//2], [150, 50], [120, 240]], np.int32)
+    cv2.polylines(page, [corners], False, 0, 20, cv2.LINE_AA)
+    return page
+european_one""",
         mistakes={
-            '3_000': 'six bits each',
-            '2*3_000': 'four letters hold three bytes'}),
+            'one_with_bar': 'the bar of this page',
+            'lambda length: one_to(150 - length, 50 - length//2)': 'goes up',
+            'lambda length: one_to(150 - length, 50 + length)': 'its whole length',
+            'lambda length: one_to(150 + length, 50 + length//2)': 'to the right',
+            'lambda length: one_to(150, 50)': 'x = 90, y = 80',
+            'lambda: 1': 'raises TypeError',
+            'one_with_bar(60)': 'we need a function'}),
     Exercise(
         '09_widgets', 'q2',
-        doubles,
-        right='Any function of one argument is a callback. It can be tried without a browser, as '
-              'the check has just done.',
-        tip='It gets one argument, a dictionary. What it returns is not used by a widget, only '
-            'by this check.',
-        answer="lambda change: 2*change['new']",
+        never_fails,
+        right='Whatever arrives, something sensible appears. And the callback was tested without '
+              'a browser, because it is an ordinary function.',
+        tip='`sorry_html` takes an error or a text. Catch what `predict` may raise for a bad '
+            'file: `(OSError, ValueError)`.',
+        answer="""\
+def on_message(message):
+    content = message['content']
+    if not content:
+        return sorry_html('the file is empty')
+    try:
+        return answer_html(predict(content))
+    except (OSError, ValueError) as error:
+        return sorry_html(error)
+on_message""",
         mistakes={
-            'lambda: 8': 'one argument',
-            'lambda change: 2*change': 'a dictionary',
-            "lambda change: 2*change['old']": 'old value'}),
+            "lambda message: answer_html(predict(message['content']))":
+                'for a shopping list it raises',
+            """def on_message(message):
+    try:
+        return answer_html(predict(message['content']))
+    except Exception:
+        return ''
+on_message""": 'does not say what is wrong',
+            """def on_message(message):
+    try:
+        return answer_html(predict(message['content']))
+    except Exception as error:
+        return str(error)
+on_message""": 'look like one',
+            """def on_message(message):
+    try:
+        return answer_html(predict(message['content']))
+    except Exception as error:
+        sorry_html(error)
+on_message""": 'not None',
+            "lambda message: sorry_html('not an image, or empty')": 'what `answer_html` gives'}),
     Exercise(
         '09_widgets', 'q3',
         both(
-            number(1, 0, {0: 'there is one: look for `role="alert"` in what comes back'}),
+            number(69.9, .5, {
+                90: 'that is the fraction that was read; the interval reaches down further',
+                97.2: 'that is the upper end',
+                53.1: "that is the lower end of your friend's interval",
+                .699: 'that is a fraction; in percent it is a hundred times as much'}),
             choice('c', {
-                'a': 'a callback has no cell under which it could be shown',
-                'b': 'the kernel goes on: try another image'})),
-        right='What is not an image becomes a sentence on the page, because `read_upload` '
-              'catches what `predict` raises. Without that the error would go to a log that '
-              'nobody reads, and the button would seem dead.',
-        tip="`read_upload('notes.txt', b'milk')` gives the HTML that is shown.",
+                'a': 'it read more of the 20, but the intervals overlap: the next 20 may turn out '
+                     'the other way round',
+                'b': 'a difference that has not been shown may still be there'})),
+        right='Yours reaches from 70% to 97%, and that of your friend from 53% to 89%. They '
+              'overlap in most of their length, so the difference may be chance.',
+        tip='`wilson_interval(18, 20)` gives both ends, as fractions.',
         answer="""\
-html = read_upload('notes.txt', b'milk')
-(html.count('role="alert"'), 'c')""",
+low, high = wilson_interval(18, 20)
+(100*low, 'c')""",
         mistakes={
-            "(0, 'c')": 'there is one',
-            "(1, 'a')": 'no cell'}),
+            "(90, 'c')": 'reaches down further',
+            "(100*wilson_interval(18, 20)[1], 'c')": 'upper end',
+            "(wilson_interval(18, 20)[0], 'c')": 'a fraction',
+            "(100*wilson_interval(15, 20)[0], 'c')": "your friend's",
+            "(69.9, 'a')": 'overlap',
+            "(69.9, 'b')": 'may still be there'}),
 ]
 
 # %% ../nbs/library/answers_08_to_09.ipynb #9e14f7f1
 QUIZ['09_widgets'] = Questions([
     Quiz('09_widgets', 'a',
-        'A notebook with widgets is opened on a website without a kernel. What does the drawing '
-        'pad do?', {
-        'It reads digits as usual': 'The half that reads is in Python, and there is none.',
-        'It cannot answer: its half in Python is missing':
-            'Therefore every widget of this course has a still twin beside it.',
-        'It fetches the network from the internet': 'Nothing here is ever fetched.'}, right=1),
-    Quiz('09_widgets', 'b', 'Why is an image sent as a message and not as a shared value?', {
-        'A message is let go when it is read; a value stays, and is saved with the notebook':
-            'And with it your photographs.',
-        'Messages are faster': 'Both take the same way.',
+        'A notebook with widgets is shown on a website, where no Python is running. What does '
+        'the drawing pad do?', {
+        'It reads digits, as it does here': 'The half that reads them is in Python.',
+        'It cannot answer, because its half in Python is missing':
+            'That is why each widget on this page has a still image beside it.',
+        'It fetches the network from the internet': 'The pad never fetches anything.'}, right=1),
+    Quiz('09_widgets', 'b',
+        'Why is a photo sent as a message, and not as a shared value?', {
+        'A message is gone once it is read; a value stays, and may be saved with the notebook':
+            'And with it your photos.',
+        'Messages are faster': 'Both travel the same way.',
         'Values can only be numbers':
-            'They can be texts and lists, too; the pad shares its drawing.'}, right=0),
-    Quiz('09_widgets', 'c', 'A callback raises an error. Where do you see it?', {
-        'Under the cell that made the widget': 'That cell has long finished.',
-        'Nowhere, unless the function shows it itself':
-            'Perhaps in a log of JupyterLab. So catch it, and put it into words.',
-        'In the browser, as a dialog': 'Nothing opens.'}, right=1),
+            'They can be text and lists, too. The pad shares its drawing as text.'}, right=0),
+    Quiz('09_widgets', 'c',
+        'You move a slider in the browser, and its callback raises an error. Where do you see '
+        'it?', {
+        'Below the cell that made the slider': 'That cell finished long ago.',
+        'Nowhere, unless the callback shows it itself':
+            'It may be in a log that few people open. So catch it, and put it into words.',
+        'In a window that the browser opens': 'The browser knows nothing of it.'}, right=1),
 ])

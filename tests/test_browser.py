@@ -239,7 +239,9 @@ def widgets(page, jupyterlab):
 
 def draw(page, points: list[tuple[int, int]], pad: str = '.digit-pad') -> None:
     "Draw one stroke on a pad with the mouse; points in its 280 by 280."
-    box = page.locator(f'{pad} canvas').first.bounding_box()
+    canvas = page.locator(f'{pad} canvas').first
+    canvas.scroll_into_view_if_needed()  # what is above it may have grown since
+    box = canvas.bounding_box()
     at = [
         (box['x'] + x * box['width'] / 280, box['y'] + y * box['height'] / 280) for x, y in points
     ]

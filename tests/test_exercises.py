@@ -86,7 +86,15 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'from mnist_course.finder import Core\n'
     'from mnist_course.inference import *\n'
     'images, labels = split(load_mnist()[0])[1]\n' + defined_on('08_inference', 'written'),
-    '09_widgets': 'from base64 import b64encode; from mnist_course.widgets import read_upload',
+    '09_widgets': 'import cv2, numpy as np\n'
+    'from mnist_course.inference import predict\n'
+    'from mnist_course.metrics import wilson_interval\n'
+    'from mnist_course.widgets import answer_html, sorry_html\n'
+    'def one_to(x, y):\n'
+    '    page = np.full((280, 280), 255, np.uint8)\n'
+    '    corners = np.array([[x, y], [150, 50], [120, 240]], np.int32)\n'
+    '    return cv2.polylines(page, [corners], False, 0, 20, cv2.LINE_AA)\n'
+    + defined_on('09_widgets', 'one_with_bar'),
     '11_recipes': 'from statistics import mean, stdev\n'
     'from mnist_course.architectures import create_model\n'
     'from mnist_course.recipes import operations\n'
