@@ -173,7 +173,7 @@ def doubt(d: dict) -> str:
         [
             '',
             '',
-            '| pictures | warned of, plain | warned of, shipped | AUC, plain | AUC, shipped |',
+            '| images | flagged, plain | flagged, shipped | AUC, plain | AUC, shipped |',
             '|---|---|---|---|---|',
             *rows,
             f"| digits of MNIST's test set ({d['digits']['pictures']:,}) | "
