@@ -6,7 +6,13 @@
 __all__ = ['EXERCISES', 'QUIZ']
 
 # %% ../nbs/library/answers_11_to_12.ipynb #a3d117a1
-from .exercises import Exercise, both, choice, number
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .exercises import Exercise, both, choice, needs_function, number
 from .quiz import Questions, Quiz
 
 # %% ../nbs/library/answers_11_to_12.ipynb #efc08a68
@@ -86,101 +92,192 @@ QUIZ['11_recipes'] = Questions([
         'It overfits': 'It may rather not get far enough to overfit.'}, right=1),
 ])
 
+# %% ../nbs/library/answers_11_to_12.ipynb #944a7606
+def judge_fade(
+    fade:Callable[[Tensor, float], Tensor], # a learner's: images (N,28,28) uint8, strength
+)->str: # what is wrong with it, or ''
+    "Try a corruption on images of four gray values."
+    images = torch.tensor([0, 80, 160, 240], dtype=torch.uint8).repeat(1, 28, 7)
+    before = images.clone()
+    faded, same, gone = (fade(images, strength) for strength in (.25, 0., 1.))
+    if not torch.equal(images, before):
+        return 'it changes the images that it was given; return new ones'
+    if not isinstance(faded, Tensor) or faded.shape != images.shape:
+        return 'it should return as many images as it was given, as a tensor'
+    values = faded[0, 0, :4].tolist()
+    replies = {
+        f'images are uint8, but this returns {faded.dtype}': faded.dtype != torch.uint8,
+        'at strength 0, the images should stay as they are: pixels go from 0 to 255':
+            max(values) < 2,
+        'at strength 0, the images should stay as they are': not torch.equal(same, images),
+        'paper that was 0 is no longer 0': values[0] != 0,
+        'at strength 1, no ink should be left': gone.any(),
+        'weak and strong ink should fade by the same factor':
+            abs(values[3] - 3*values[1]) > 3,
+        f'at strength 0.25, ink of 240 should become 180, not {values[3]}':
+            abs(values[3] - 180) > 1}
+    return next((reply for reply, wrong in replies.items() if wrong), '')
+
+def judge_attack(
+    attack:Callable[..., Tensor], # a learner's: model, x (N,28,28), labels (N,), step
+)->str: # what is wrong with it, or ''
+    "Attack a model that is a single matrix, and compare with typical mistakes."
+    random = torch.Generator().manual_seed(0)
+    weights = torch.randn(784, 10, generator=random)/28
+    x = torch.rand(20, 28, 28, generator=random)
+    labels = torch.arange(20) % 10
+    step = .1
+
+    def model(x:Tensor)->Tensor:
+        return x.flatten(1) @ weights
+
+    with torch.enable_grad():
+        moved = attack(model, x.clone(), labels, step)
+        pixels = x.clone().requires_grad_()
+        slope, = torch.autograd.grad(F.cross_entropy(model(pixels), labels), pixels)
+    if not isinstance(moved, Tensor) or moved.shape != x.shape:
+        return 'it should return the changed `x`, as a tensor of the same shape'
+    change = moved.detach() - x
+    rises = F.cross_entropy(model(x + change), labels) - F.cross_entropy(model(x), labels)
+    typical = {
+        'nothing has moved': torch.zeros_like(x),
+        'that goes downhill: the loss falls': -step*slope.sign(),
+        'it uses the slope itself; use only its sign, so that each number moves by `step`':
+            step*slope,
+        'that is the change alone; add it to `x`': step*slope.sign() - x,
+        'each number moves by 1; multiply by `step`': slope.sign()}
+    for reply, mistake in typical.items():
+        if torch.allclose(change, mistake, atol=1e-6):
+            return reply
+    if torch.allclose(change, step*slope.sign(), atol=1e-6):
+        return ''
+    return f'the loss rises by {rises:.2f}; in the worst direction it would rise more'
+
 # %% ../nbs/library/answers_11_to_12.ipynb #399e6f1e
 EXERCISES['12_robustness'] = [
     Exercise(
         '12_robustness', 'q1',
+        needs_function(judge_fade),
+        right='Your corruption has a strength and leaves the label alone, so it could join the '
+              'other nine: measure it with `error_rate`.',
+        tip='What fraction of the ink is left at a strength of 0.25? Multiply by it, then turn '
+            'the result back into uint8.',
+        answer="""\
+def fade(images, strength):
+    return (images*(1 - strength)).round().to(torch.uint8)
+fade""",
+        mistakes={
+            'lambda images, strength: (images*strength).to(torch.uint8)': 'at strength 0',
+            'lambda images, strength: images*(1 - strength)': 'uint8',
+            'lambda images, strength: (images*(1 - strength)/255).to(torch.uint8)': 'from 0 to 255',
+            'lambda images, strength: (images - 255*strength).clamp(0).to(torch.uint8)':
+                'by the same factor',
+            'lambda images, strength: images.mul_(0)': 'changes the images that it was given',
+            '3': 'we need a function'}),
+    Exercise(
+        '12_robustness', 'q2',
+        needs_function(judge_attack),
+        right='That is FGSM. Training takes a step *down* the slopes of the weights; an attack '
+              'takes one *up* the slopes of the pixels.',
+        tip='`slope.sign()` is 1 where the loss rises with the pixel and -1 where it falls.',
+        answer="""\
+def attack(model, x, labels, step):
+    x = x.clone().requires_grad_()
+    slope, = torch.autograd.grad(F.cross_entropy(model(x), labels), x)
+    return x + step*slope.sign()
+attack""",
+        mistakes={
+            """\
+def attack(model, x, labels, step):
+    x = x.clone().requires_grad_()
+    slope, = torch.autograd.grad(F.cross_entropy(model(x), labels), x)
+    return x - step*slope.sign()
+attack""": 'downhill',
+            """\
+def attack(model, x, labels, step):
+    x = x.clone().requires_grad_()
+    slope, = torch.autograd.grad(F.cross_entropy(model(x), labels), x)
+    return x + step*slope
+attack""": 'only its sign',
+            """\
+def attack(model, x, labels, step):
+    x = x.clone().requires_grad_()
+    slope, = torch.autograd.grad(F.cross_entropy(model(x), labels), x)
+    return step*slope.sign()
+attack""": 'add it to `x`',
+            """\
+def attack(model, x, labels, step):
+    x = x.clone().requires_grad_()
+    slope, = torch.autograd.grad(F.cross_entropy(model(x), labels), x)
+    return x + slope.sign()
+attack""": 'moves by 1',
+            'lambda model, x, labels, step: x + step': 'the loss rises by',
+            'lambda model, x, labels, step: x': 'nothing has moved'}),
+    Exercise(
+        '12_robustness', 'q3',
         number(.75, .001, {
-            .5: 'that would be a coin',
-            .25: 'the other way round: the digit should be the surer one',
-            3: 'that is the number of pairs in the right order; divide by all pairs'}),
-        right='Three of the four pairs are in the right order. For thousands of images '
+            .5: 'a coin would get that',
+            .25: "that's the other way round: the digit should have the higher confidence",
+            3: "that's the number of pairs in the correct order; divide by all pairs"}),
+        right='Three of the four pairs are in the correct order. For thousands of images, '
               '`roc_auc_score` counts the same.',
-        tip='Two digits, two letters: four pairs. In how many is the digit surer?',
+        tip='Two digits and two letters make four pairs. In how many of them does the digit '
+            'have the higher confidence?',
         answer='((.9 > .8) + (.9 > .3) + (.6 > .8) + (.6 > .3))/4',
         mistakes={
             '3': 'divide by all pairs',
             '.25': 'the other way round'}),
     Exercise(
-        '12_robustness', 'q2',
-        number(.8808, .002, {
-            .9820: 'that is without the temperature',
-            .9997: 'divide the logits by the temperature; do not multiply',
-            .5: 'a temperature of 2 makes it less sure, not undecided'}),
-        right='From 98% to 88%: the order stays, the confidence does not.',
-        tip='Divide both logits by 2, then softmax.',
-        answer='torch.tensor([4., 0.]).div(2).softmax(0)[0].item()',
-        mistakes={
-            'torch.tensor([4., 0.]).softmax(0)[0].item()': 'without the temperature',
-            'torch.tensor([4., 0.]).mul(2).softmax(0)[0].item()': 'do not multiply'}),
-    Exercise(
-        '12_robustness', 'q3',
-        both(
-            number(.02, .006, {
-                .002: 'that is the share for which it was chosen; take the new one'},
-                larger='that is a larger share than was asked for: of the validation digits, how '
-                       'many lie below?',
-                smaller='that is a smaller share than was asked for'),
-            choice('a', {
-                'b': 'the network has not changed, and neither have its answers',
-                'c': 'it is surer of digits than of letters, whatever the threshold'})),
-        right='Ten times as many digits are warned of, as promised, and some more letters are '
-              'caught. A threshold moves along the ROC curve; a better network moves the curve.',
-        tip='`threshold = threshold_at_fpr(doubting, valid, .02)`, then the share of validation '
-            'digits that are less sure.',
-        answer="""\
-threshold = threshold_at_fpr(doubting, valid, .02)
-((predict_probs(doubting, valid[0]).max(1).values < threshold).float().mean().item(), 'a')""",
-        mistakes={
-            "(.002, 'a')": 'take the new one',
-            "(.02, 'b')": 'has not changed'}),
-    Exercise(
         '12_robustness', 'q4',
-        number(3.92, .01, {
-            .005: 'that is the share of one pixel; all 784 push the same way',
-            .14: 'that is what pushes in random directions come to, which mostly cancel',
-            78.4: 'each step is weighed by its weight, 0.05'}),
-        right='Nearly 4, and softmax turns a lead of 4 into 98%. In random directions the same '
-              'steps come to the root of 784 times 0.005, which is 0.14: nothing. So it is the '
-              'number of pixels that makes a network easy to deceive.',
-        tip='Each pixel adds its step times its weight. If you choose the direction of each '
-            'step, what is the sign of every product?',
-        answer='784*.1*.05',
+        both(
+            number(50_000, 0, {
+                5_000: "that's what we have: 0.2% of it is ten images",
+                500: 'of 500 digits, 0.2% is one image',
+                20_000: 'of 20,000 digits, 0.2% is 40 images',
+                500_000: 'of 500,000 digits, 0.2% is 1,000 images',
+                200: "that's 100 times 2; divide 100 by 0.002 instead"}),
+            choice('b', {
+                'a': 'the threshold stays about where it was, so it catches about as much',
+                'c': 'a threshold changes nothing about the network'})),
+        right='The uncertainty of a count of 100 is about a tenth, where that of ten was a third. '
+              "That's most of MNIST: a promise about rare events needs many images.",
+        tip='0.2% is one in 500.',
+        answer="(100/.002, 'b')",
         mistakes={
-            '.1*.05': 'share of one pixel',
-            '784**.5*.1*.05': 'mostly cancel',
-            '784*.1': 'weighed by its weight'}),
+            "(10/.002, 'b')": 'ten images',
+            "(500, 'b')": 'one image',
+            "(50_000, 'a')": 'catches about as much'}),
 ]
 
 # %% ../nbs/library/answers_11_to_12.ipynb #2b1c5a05
 QUIZ['12_robustness'] = Questions([
-    Quiz('12_robustness', 'a', 'Why is a softmax sure of a letter?', {
+    Quiz('12_robustness', 'a', 'Why is a network so confident about a letter?', {
         'It has seen letters in training': 'It has seen none.',
-        'Nothing was ever asked of it there, and one of ten scores is the largest':
-            'Strokes raise scores, and softmax sees only the differences.',
-        'Because it is not calibrated':
-            'Calibration is about digits. A calibrated network can be just as sure of '
+        'Nothing was ever asked of it there, and one of ten scores is always the largest':
+            'Strokes raise scores, and softmax looks only at the differences.',
+        "Because it isn't calibrated":
+            'Calibration is about digits. A calibrated network can be just as confident about '
             'letters.'}, right=1),
     Quiz('12_robustness', 'b', 'By what do you choose the threshold for a warning?', {
-        'By the letters that it is to catch':
-            'Then it holds for those letters. What else may turn up you do not know.',
-        'By what a false warning costs: a share of digits that may be warned of':
-            'What it catches is then a finding, not a choice.',
+        'By the letters that it should catch':
+            "Then it holds for those letters. You don't know what else may turn up.",
+        'By what a false alarm costs: a fraction of digits that may be flagged':
+            'What the threshold catches is then a result, not a choice.',
         'It is always 50%':
-            'For a careful network that can be far too high, for a plain one far too '
+            'For a careful network that can be far too high, and for a plain one far too '
             'low.'}, right=1),
     Quiz('12_robustness', 'c', 'The fonts for testing must not be those for training. Why?', {
-        'The network would be tested on what it has learned by heart':
-            'It would show that it knows these fonts, not that it knows what is no digit.',
-        'They look nicer': 'That is not a reason.',
-        'There are too few fonts': 'That is a difficulty, not a reason.'}, right=0),
+        'The network would be tested on what it has memorized':
+            "It would show that it knows these fonts, not that it knows what isn't a digit.",
+        'They look nicer': "That isn't a reason.",
+        'There are too few fonts': "That's a difficulty, not a reason."}, right=0),
     Quiz('12_robustness', 'd',
-        'Training with noise has mended the curve of noise. What do you expect of a corruption '
-        'that nobody has thought of?', {
-        'It is mended, too: the network is robust now':
-            'Robust against what? A network knows what it has seen, and its near relatives.',
+        'After training with noise, a network reads noisy images well. What do you expect under '
+        'a corruption that no one has thought of?', {
+        'It reads those well, too: the network is robust now':
+            'Robust against what? A network knows what it has seen, and close relatives of it.',
         'Nothing is certain: relatives of noise gain, others may get worse':
-            'So measure on images of those who will use it, and go on collecting.',
-        'It must be worse: what is gained here is lost there':
-            'Not by necessity: nobody showed it dots, and their curve has fallen, too.'}, right=1),
+            'So measure on images from your own users, and keep collecting.',
+        'It must read them worse: what is gained here is lost there':
+            'Not necessarily: training with noise can also help against its relatives.'}, right=1),
 ])

@@ -81,7 +81,8 @@ def show_error_curves(
         ax.set(xlabel=f'{name} ({corruption.unit})', ylim=(-3, 95))
         if corruption.strengths[0] > corruption.strengths[-1]:
             ax.invert_xaxis()
-    for ax in axes[::3]:
-        ax.set_ylabel('wrong (%)')
+    for ax in axes:
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel('wrong (%)')
     axes[0].legend(fontsize=9, loc='upper left')
     return axes
