@@ -29,6 +29,7 @@ from mnist_course.inference import (
     read_number,
     shipped_model,
     show_prediction,
+    tilted,
 )
 from mnist_course.mnist_form import trimmed
 from mnist_course.model import MnistCNN
@@ -213,8 +214,10 @@ def test_images_of_mnist_lose_nothing_on_the_way():
 
 def test_a_blank_page_is_said_to_be_blank_and_one_without_digits_to_have_none():
     blank = predict(np.full((200, 300, 3), 240, np.uint8))
-    assert blank.warning == REMARKS['blank'] and blank.box is None and blank.image.sum() == 0
-    assert read_number(np.full((300, 200), 250, np.uint8)) == []
+    assert blank.warning == REMARKS['blank'] and blank.box is None
+    assert blank.image.shape == (28, 28) and blank.image.sum() == 0
+    for shape in ((300, 200), (28, 28)):
+        assert read_number(np.full(shape, 250, np.uint8)) == []
     stripes = np.full((200, 300), 255, np.uint8)
     stripes[20::40] = 90
     assert predict(stripes).warning
@@ -227,7 +230,10 @@ def test_hardly_any_ink_is_said_to_be_nearly_blank():
 
 
 def test_several_digits_get_a_warning_and_their_number():
-    assert 'there seem to be 4' in predict(page_of(['3274'])).warning
+    page = page_of(['3274'])
+    lower = np.pad(page, ((300, 0), (0, 0)), constant_values=240)
+    for rgb in (page, lower):
+        assert 'there seem to be 4' in predict(rgb).warning
 
 
 def test_what_is_not_a_digit_gets_a_warning():
@@ -361,6 +367,11 @@ def test_a_digit_at_any_edge_is_said_to_be_cut_unless_it_is_read_with_certainty(
         assert predict(cut, Says({0: 0.99})).warning == REMARKS['cut']
         assert predict(cut, Says({0: 0.99995})).warning is None
     assert predict(page, Says({0: 0.99})).warning is None
+
+
+def test_an_image_is_turned_about_its_middle_counter_clockwise(six):
+    quarter = tilted(torch.from_numpy(six), 90).numpy().astype(int)
+    assert np.abs(quarter - np.rot90(six).astype(int)).max() <= 1
 
 
 def test_of_a_large_and_a_small_digit_the_large_one_is_read(six):
