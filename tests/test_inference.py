@@ -19,6 +19,7 @@ import kinds
 from conftest import ROOT, a_bomb, call
 from mnist_course import locate
 from mnist_course.data import load_mnist
+from mnist_course.evaluation import predict_probs
 from mnist_course.finder import shipped_finder
 from mnist_course.inference import (
     REMARKS,
@@ -372,6 +373,14 @@ def test_a_digit_at_any_edge_is_said_to_be_cut_unless_it_is_read_with_certainty(
 def test_an_image_is_turned_about_its_middle_counter_clockwise(six):
     quarter = tilted(torch.from_numpy(six), 90).numpy().astype(int)
     assert np.abs(quarter - np.rot90(six).astype(int)).max() <= 1
+
+
+def test_a_digit_cut_out_of_a_page_is_read_at_three_tilts_and_one_of_mnist_as_it_is(six, seven):
+    for source, tilts in ((six, [0]), (seven, [0, 8, -8])):
+        p = predict(source)
+        batch = torch.stack([tilted(p.image, degrees) for degrees in tilts])
+        wanted = predict_probs(shipped_model(), batch).mean(0)
+        assert p.probs == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
 def test_of_a_large_and_a_small_digit_the_large_one_is_read(six):
@@ -893,6 +902,7 @@ def test_what_neither_network_is_confident_of_is_left_out_of_a_page_and_that_is_
     digits = [
         locate.FoundDigit(seven, (20, 20, 40, 60), 0.9),
         locate.FoundDigit(smear, (100, 20, 60, 60), 0.5),
+        locate.FoundDigit(seven, (160, 20, 40, 60), 0.45),  # the finder alone rules it out
     ]
     monkeypatch.setattr('mnist_course.inference.digits_on', lambda rgb: (digits, page))
     white = np.full((120, 200, 3), 255, np.uint8)
