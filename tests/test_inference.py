@@ -375,12 +375,14 @@ def test_an_image_is_turned_about_its_middle_counter_clockwise(six):
     assert np.abs(quarter - np.rot90(six).astype(int)).max() <= 1
 
 
-def test_a_digit_cut_out_of_a_page_is_read_at_three_tilts_and_one_of_mnist_as_it_is(six, seven):
+def test_a_digit_cut_out_of_a_page_is_read_at_three_tilts_and_one_of_mnist_as_it_is(
+    six, seven, model
+):
     for source, tilts in ((six, [0]), (seven, [0, 8, -8])):
-        p = predict(source)
+        p = predict(source, model)
         batch = torch.stack([tilted(p.image, degrees) for degrees in tilts])
-        wanted = predict_probs(shipped_model(), batch).mean(0)
-        assert p.probs == pytest.approx(wanted.tolist(), abs=1e-5)
+        wanted = predict_probs(model, batch).mean(0)
+        assert p.probs == pytest.approx(wanted.tolist(), abs=1e-6)
 
 
 def test_of_a_large_and_a_small_digit_the_large_one_is_read(six):

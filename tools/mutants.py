@@ -40,8 +40,10 @@ TESTS = {  # what pytest is given for a module: the quickest tests that know it
     'fitting': 'tests/test_fitting.py tests/test_library.py -k "not (first_version or import)"',
     'web_api': 'tests/test_serve.py -k "not (command or port or packs_well or many_at or random)"',
     'serve': 'tests/test_serve.py -k "not (packs_well or many_at or random)"',
-    'commands': 'tests/test_commands.py tests/test_cli.py -k "not (train or two_runs or killed)"',
-    'cli': 'tests/test_cli.py tests/test_commands.py',
+    'commands': 'tests/test_commands.py tests/test_cli.py::test_a_full_memory_is_one_sentence_and_'
+    'status_1 tests/test_cli.py::test_a_fault_of_ours_keeps_its_traceback -k "not (two_runs or '
+    'checkpoint or pasted or terminal or threads_that or torchrun or copied)"',
+    'cli': 'tests/test_commands.py tests/test_cli.py -k "not (two_runs or copied or killed)"',
 }
 LOADED = 'hypothesis', 'torch', 'cv2', 'matplotlib.pyplot', 'scipy.stats', 'sklearn.metrics'
 TYPES = 'core/ReplaceBinaryOperator_BitOr_'  # `int|None` with another sign cannot be imported
