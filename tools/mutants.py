@@ -5,7 +5,8 @@
 Of each module `--count` mutants are drawn by the seed, from as many places as there are. Each is
 put into a copy of the checkout, and the tests in TESTS run there, in a fork of this process (so
 not on Windows); notebooks do not count. Results are kept in build/mutants: a run that was stopped
-goes on where it was. What survived is tried again each time, for by now a test may see it."""
+goes on where it was (`make clean` forgets them). What survived is tried again each time, for by now
+a test may see it."""
 
 import argparse
 import gc
