@@ -69,6 +69,7 @@ serve: $(READY)
 	@$(BIN)/mnist_serve $(ARGS)
 
 mutants: $(READY)
+	@$(PIP) 'cosmic-ray>=8.7,<9'
 	@$(BIN)/python -m tools.mutants $(ARGS)
 
 site: $(READY)

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+from io import BytesIO
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -92,6 +94,18 @@ def chromium():
         browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+def a_bomb() -> bytes:
+    "A small PNG that says it has 30,000 by 30,000 pixels."
+    from PIL import Image
+
+    file = BytesIO()
+    Image.new('1', (1, 1)).save(file, 'PNG')
+    raw = bytearray(file.getvalue())
+    raw[16:24] = 2 * (30_000).to_bytes(4, 'big')
+    raw[29:33] = crc32(raw[12:29]).to_bytes(4, 'big')
+    return bytes(raw)
 
 
 # a shell that runs the tests in its background tells them to ignore Ctrl-C, and so would the

@@ -1,5 +1,7 @@
 """Scores, intervals and calibration, against SciPy, scikit-learn and what a small table says."""
 
+from dataclasses import FrozenInstanceError
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -60,6 +62,13 @@ def test_evaluation_keeps_the_labels_beside_the_answers(model):
     result = evaluate(model, (IMAGES, LABELS))
     assert torch.equal(result.labels, LABELS)
     assert torch.equal(result.probs, predict_probs(model, IMAGES))
+    assert result.probs.numpy().shape == (60, 10)  # nothing of the training is kept
+
+
+def test_an_evaluation_can_be_compared_and_not_changed():
+    assert TABLE in [answers((0, 0, 0.9)), TABLE] and TABLE != answers((0, 0, 0.9))
+    with pytest.raises(FrozenInstanceError):
+        TABLE.labels = LABELS
 
 
 # what follows from answers and labels
@@ -78,6 +87,7 @@ def test_a_row_for_each_label_and_a_column_for_each_answer():
     assert TABLE.confusion[1, 7] == 2 and TABLE.confusion[7, 1] == 0
     theirs = confusion_matrix(TABLE.labels, TABLE.predictions, labels=range(10))
     assert TABLE.confusion.tolist() == theirs.tolist()
+    assert answers((2, 1, 0.9)).confusion.nonzero().tolist() == [[2, 1]]  # and no nines
 
 
 def test_the_accuracy_of_a_digit_is_that_of_its_label():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import ROOT
+from conftest import ROOT, a_bomb
 from mnist_course.data import load_mnist
 from mnist_course.images import FORMATS, array_image, open_image
 
@@ -204,7 +204,7 @@ BAD = {
         ValueError,
         'not an image',
     ),
-    'a bomb': (saved(Image.new('1', (30_000, 30_000)), 'PNG'), ValueError, 'too large'),
+    'a bomb': (a_bomb(), ValueError, 'too large'),
     'a text file object': (io.StringIO('milk'), ValueError, 'opened as text'),
     '1 by 1': (np.zeros((1, 1), np.uint8), ValueError, '1 × 1'),
     'a line': (np.zeros((20_000, 5), np.uint8), ValueError, '5 ×|× '),

@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
+from torch import nn
 
 import kinds
-from conftest import ROOT, call
+from conftest import ROOT, a_bomb, call
 from mnist_course import locate
 from mnist_course.data import load_mnist
+from mnist_course.evaluation import predict_probs
 from mnist_course.finder import shipped_finder
 from mnist_course.fonts import font_files
 from mnist_course.inference import (
@@ -30,6 +32,7 @@ from mnist_course.inference import (
     read_number,
     shipped_model,
     show_prediction,
+    tilted,
 )
 from mnist_course.mnist_form import trimmed
 from mnist_course.model import MnistCNN
@@ -100,6 +103,8 @@ def test_a_prediction_has_what_others_rely_on():
 def test_a_prediction_can_be_compared():
     p, other = predict(SEVEN), predict(IMAGES / 'chalk_2.jpg')
     assert (p == predict(SEVEN)) is True and (p == other) is False and p in [other, p] and p != 7
+    unlike = predict(SEVEN, Says({7: 0.9}))  # another network, the same image
+    assert p != unlike and unlike != p
     assert (
         p.digit == 7
         and p.confidence == max(p.probs)
@@ -107,6 +112,19 @@ def test_a_prediction_can_be_compared():
         and p.warning is None
     )
     assert p.image.shape == (28, 28) and p.image.dtype == torch.uint8 and p.image.max() == 255
+
+
+class Says(nn.Module):
+    "A network that says the same of every image; `doubt` is the confidence that it wants."
+
+    def __init__(self, probs: dict[int, float], **header):
+        super().__init__()
+        rest = (1 - sum(probs.values())) / (10 - len(probs))
+        self.logits = torch.tensor([probs.get(digit, rest) for digit in range(10)]).log()
+        self.header = header
+
+    def forward(self, xb):
+        return self.logits.expand(len(xb), 10)
 
 
 def test_what_is_done_to_a_shipped_network_changes_no_later_answer(seven):
@@ -208,8 +226,10 @@ def test_images_of_mnist_lose_nothing_on_the_way():
 
 def test_a_blank_page_is_said_to_be_blank_and_one_without_digits_to_have_none():
     blank = predict(np.full((200, 300, 3), 240, np.uint8))
-    assert blank.warning == REMARKS['blank'] and blank.box is None and blank.image.sum() == 0
-    assert read_number(np.full((300, 200), 250, np.uint8)) == []
+    assert blank.warning == REMARKS['blank'] and blank.box is None
+    assert blank.image.shape == (28, 28) and blank.image.sum() == 0
+    for shape in ((300, 200), (28, 28)):
+        assert read_number(np.full(shape, 250, np.uint8)) == []
     stripes = np.full((200, 300), 255, np.uint8)
     stripes[20::40] = 90
     assert predict(stripes).warning
@@ -222,7 +242,10 @@ def test_hardly_any_ink_is_said_to_be_nearly_blank():
 
 
 def test_several_digits_get_a_warning_and_their_number():
-    assert 'there seem to be 4' in predict(page_of(['3274'])).warning
+    page = page_of(['3274'])
+    lower = np.pad(page, ((300, 0), (0, 0)), constant_values=240)
+    for rgb in (page, lower):
+        assert 'there seem to be 4' in predict(rgb).warning
 
 
 def test_what_is_not_a_digit_gets_a_warning():
@@ -317,6 +340,62 @@ def test_a_network_that_has_not_learned_to_doubt_still_answers():
     assert p.confidence < 0.6 and 'unsure' in p.warning
 
 
+UNSURE = REMARKS['unsure'].format(first=3, second=5)
+
+
+@pytest.mark.parametrize(
+    'probs, doubt, of_mnist, of_a_page',
+    [
+        ({3: 0.6, 5: 0.3}, None, UNSURE, UNSURE),
+        ({3: 0.6}, None, 'too unsure', 'too unsure'),
+        ({3: 0.6, 5: 0.3}, 0.9, UNSURE, UNSURE),
+        ({3: 0.6}, 0.9, REMARKS['strange'], REMARKS['strange']),
+        ({3: 0.8}, 0.9, UNSURE.split('3')[0], None),
+        ({3: 0.6, 5: 0.3}, 0.5, None, UNSURE),  # what was cut out of a page needs more
+        ({3: 0.8}, None, None, None),
+    ],
+)
+def test_doubt_is_put_into_words(probs, doubt, of_mnist, of_a_page, six, seven):
+    model = Says(probs, doubt=doubt)
+    for source, wanted in ((six, of_mnist), (seven, of_a_page)):
+        warning = predict(source, model).warning
+        assert warning is None if wanted is None else wanted in warning
+
+
+def test_a_digit_at_any_edge_is_said_to_be_cut_unless_it_is_read_with_certainty():
+    images, labels = load_mnist()[0]
+    zero = images[-5_000:][labels[-5_000:] == 0][1].numpy()  # a ring, whichever way it lies
+    page, (x, *_) = pasted(zero, (200, 300), (150, 40), 112)
+    for turns in range(4):
+        cut = np.ascontiguousarray(np.rot90(page[:, x:], turns))
+        assert predict(cut, Says({0: 0.99})).warning == REMARKS['cut']
+        assert predict(cut, Says({0: 0.99995})).warning is None
+    assert predict(page, Says({0: 0.99})).warning is None
+
+
+def test_an_image_is_turned_about_its_middle_counter_clockwise(six):
+    quarter = tilted(torch.from_numpy(six), 90).numpy().astype(int)
+    assert np.abs(quarter - np.rot90(six).astype(int)).max() <= 1
+
+
+def test_a_digit_cut_out_of_a_page_is_read_at_three_tilts_and_one_of_mnist_as_it_is(
+    six, seven, model
+):
+    for source, tilts in ((six, [0]), (seven, [0, 8, -8])):
+        p = predict(source, model)
+        batch = torch.stack([tilted(p.image, degrees) for degrees in tilts])
+        wanted = predict_probs(model, batch).mean(0)
+        assert p.probs == pytest.approx(wanted.tolist(), abs=1e-6)
+
+
+def test_of_a_large_and_a_small_digit_the_large_one_is_read(six):
+    for (x, y), (u, v) in (((20, 20), (240, 200)), ((150, 100), (20, 20))):
+        page, ink = pasted(six, (280, 320), (x, y), 140)
+        page[v : v + 50, u : u + 50] = 255 - cv2.resize(six, (50, 50))
+        p = predict(page)
+        assert lies_around(p.box, ink, 8) and 'several' not in (p.warning or '')
+
+
 def test_an_animation_is_read_by_its_first_image_and_says_so(seven):
     p = predict(
         saved(seven, 'GIF', save_all=True, append_images=[Image.new('RGB', seven.size, 'white')])
@@ -341,7 +420,7 @@ SOME_BAD = {
     'a folder': (IMAGES, IsADirectoryError, 'is a folder'),
     'text': (b'milk, eggs, bread', ValueError, 'not an image'),
     'cut short': (SEVEN.read_bytes()[:500], ValueError, 'damaged'),
-    'a bomb': (saved(Image.new('1', (30_000, 30_000)), 'PNG'), ValueError, 'too large'),
+    'a bomb': (a_bomb(), ValueError, 'too large'),
     '1 by 20000': (np.zeros((20_000, 1), np.uint8), ValueError, 'pixels holds no digit'),
     'NaN': (np.full((28, 28), np.nan), ValueError, 'NaN'),
     'no source': (None, ValueError, 'NoneType'),
@@ -640,6 +719,17 @@ def test_the_boxes_of_a_page_lie_around_their_digits_whichever_way_it_lies(six):
             )
 
 
+def test_boxes_on_a_page_that_stands_on_its_head_are_those_of_the_source():
+    page = page_of(['3274'])
+    height, width = page.shape
+    (upright,) = read_number(page)
+    (on_its_head,) = read_number(np.rot90(page, 2).copy())
+    for one, other in zip(upright, on_its_head):
+        x, y, w, h = one.box
+        assert lies_around(other.box, (width - x - w, height - y - h, w, h), 3)
+        assert one.warning is None and other.warning == REMARKS['turned']
+
+
 @pytest.mark.parametrize('name', [f.name for f in sorted(IMAGES.glob('*_[0-9].*'))])
 def test_the_box_of_each_image_that_comes_with_the_course_holds_its_digit(name):
     "What is in the box is read as the same digit, and the box is not simply the image."
@@ -815,6 +905,7 @@ def test_what_neither_network_is_confident_of_is_left_out_of_a_page_and_that_is_
     digits = [
         locate.FoundDigit(seven, (20, 20, 40, 60), 0.9),
         locate.FoundDigit(smear, (100, 20, 60, 60), 0.5),
+        locate.FoundDigit(seven, (160, 20, 40, 60), 0.45),  # the finder alone rules it out
     ]
     monkeypatch.setattr('mnist_course.inference.digits_on', lambda rgb: (digits, page))
     white = np.full((120, 200, 3), 255, np.uint8)

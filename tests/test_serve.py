@@ -22,7 +22,7 @@ from PIL import Image
 
 import mnist_course
 from checks import command
-from conftest import HEARS_CTRL_C, ROOT, call, in_python
+from conftest import HEARS_CTRL_C, ROOT, a_bomb, call, in_python
 from mnist_course import web_api
 from mnist_course.architectures import MODELS, create_model
 from mnist_course.inference import predict
@@ -192,7 +192,7 @@ def test_who_sends_too_many_digits_is_told_so(client, monkeypatch, path, work):
     assert reply.status_code == 400 and reply.json == {'error': CROWDED}
 
 
-BOMB = png(Image.new('1', (20_000, 20_000)))
+BOMB = a_bomb()
 ICON = png(Image.new('RGBA', (64, 64)), 'ICO')
 FAULTS = {
     'empty': (400, dict(data=b'')),
@@ -284,7 +284,7 @@ def test_five_thousand_random_requests_get_a_sentence_and_never_status_500(clien
         SMALL,
         PHOTO[:4_000],
         json.dumps({'image': url(SMALL)}).encode(),
-        BOMB[:2_000],
+        BOMB,
         b'',
         b'\x00' * 50,
         b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'

@@ -1,235 +1,145 @@
-"""Mutation testing: which small faults in the library do the tests not see?
+"""Mutation testing with cosmic-ray: which small faults in the library do the tests not see?
 
-    python -m tools.mutants [MODULE …] [--count 80] [--seed 1] [--minutes 120]
+    python -m tools.mutants [MODULE …] [--count 80] [--seed 1]
 
-For each module as many mutants are drawn by the seed as `--count` says: a comparison, an operator,
-a constant or a condition that is another one. Each is put into a copy of the checkout, and the
-tests of its module run there; notebooks do not count. What was found goes, line by line, to
-build/mutants.jsonl; a run that was stopped goes on where it was."""
+Of each module `--count` mutants are drawn by the seed, from as many places as there are. Each is
+put into a copy of the checkout, and the tests in TESTS run there, in a fork of this process (so
+not on Windows); notebooks do not count. Results are kept in build/mutants: a run that was stopped
+goes on where it was (`make clean` forgets them). What survived is tried again each time, for by now
+a test may see it."""
 
 import argparse
-import ast
-import json
+import gc
+import importlib
+import multiprocessing
 import os
 import random
+import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from difflib import unified_diff
+from hashlib import md5
 from pathlib import Path
-from typing import NamedTuple
+
+import pytest
+from cosmic_ray.commands.init import init
+from cosmic_ray.mutating import use_mutation
+from cosmic_ray.plugins import get_operator
+from cosmic_ray.work_db import WorkDB, use_db
+from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
 from tools.notebooks import ROOT
 
-TESTS = {  # the test files that know a module
-    'evaluation': ['test_library.py'],
-    'fitting': ['test_fitting.py', 'test_recipes.py'],
-    'inference': ['test_inference.py'],
-    'prediction': ['test_inference.py'],
-    'remarks': ['test_inference.py'],
-    'commands': ['test_commands.py', 'test_cli.py'],
-    'cli': ['test_cli.py', 'test_commands.py'],
-    'other_commands': ['test_cli.py', 'test_commands.py'],
-    'training_run': ['test_cli.py', 'test_commands.py'],
-    'serve': ['test_serve.py'],
-    'web_api': ['test_serve.py'],
+TESTS = {  # what pytest is given for a module: the quickest tests that know it
+    'evaluation': 'tests/test_evaluation.py -k "not elsewhere"',
+    'inference': 'tests/test_inference.py -k "not (mnist_test or asks or run_code or a_folder or '
+    'all_the or any_array or any_damaged or happens or each_kind or each_image or not_a_digit or '
+    'what_people or is_cut or figure or hardly_anything or lies[0] or lies[2] or lies[3])"',
+    'fitting': 'tests/test_fitting.py tests/test_library.py -k "not (first_version or import)"',
+    'web_api': 'tests/test_serve.py -k "not (command or port or packs_well or many_at or random)"',
+    'serve': 'tests/test_serve.py -k "not (packs_well or many_at or random)"',
+    'commands': 'tests/test_commands.py tests/test_cli.py::test_a_full_memory_is_one_sentence_and_'
+    'status_1 tests/test_cli.py::test_a_fault_of_ours_keeps_its_traceback -k "not (two_runs or '
+    'checkpoint or pasted or terminal or threads_that or torchrun or copied)"',
+    'cli': 'tests/test_commands.py tests/test_cli.py -k "not (two_runs or copied or killed)"',
 }
-RESULTS = ROOT / 'build' / 'mutants.jsonl'
-COPIED = ('mnist_course', 'nbs', 'tests', 'tools', 'benchmarks', 'test_images', 'pyproject.toml')
-COMPARISONS = {
-    ast.Lt: '<=',
-    ast.LtE: '<',
-    ast.Gt: '>=',
-    ast.GtE: '>',
-    ast.Eq: '!=',
-    ast.NotEq: '==',
-    ast.Is: 'is not',
-    ast.IsNot: 'is',
-    ast.In: 'not in',
-    ast.NotIn: 'in',
-}
-OPERATORS = {ast.Add: '-', ast.Sub: '+', ast.Mult: '/', ast.Div: '*', ast.FloorDiv: '/'}
-SECONDS = 300  # the longest that the tests of one mutant may take: then it counts as seen
+TESTS['prediction'] = TESTS['remarks'] = TESTS['inference']
+TESTS['training_run'] = TESTS['other_commands'] = TESTS['cli']
+LOADED = 'hypothesis', 'torch', 'cv2', 'matplotlib.pyplot', 'scipy.stats', 'sklearn.metrics'
+TYPES = 'core/ReplaceBinaryOperator_BitOr_'  # `int|None` with another sign cannot be imported
+LEFT_OUT = '.*', 'build', 'dist', 'website', 'data', '__pycache__', '*.egg-info'
 
 
-class Mutant(NamedTuple):
-    "One place of a module, and what stands there instead."
-
-    module: str
-    line: int
-    start: int  # in the bytes of the source
-    end: int
-    new: str
-
-
-def replacement(node: ast.AST) -> str | None:
-    "Another expression for this one; None where there is none."
-    if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        sign = COMPARISONS[type(node.ops[0])]
-        return f'({ast.unparse(node.left)}) {sign} ({ast.unparse(node.comparators[0])})'
-    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        sign = OPERATORS[type(node.op)]
-        return f'(({ast.unparse(node.left)}) {sign} ({ast.unparse(node.right)}))'
-    if isinstance(node, ast.BoolOp):
-        sign = 'or' if isinstance(node.op, ast.And) else 'and'
-        return f'({f" {sign} ".join(f"({ast.unparse(v)})" for v in node.values)})'
-    if isinstance(node, ast.IfExp):
-        return f'({ast.unparse(node.orelse)})'
-    if isinstance(node, ast.Constant):
-        return other_constant(node.value)
-    return None
+def drawn(db: WorkDB, count: int, seed: int) -> list[WorkItem]:
+    "Mutants in a random order: one of each place, then a second one of each …"
+    items = sorted(db.work_items, key=lambda item: str(item.mutations))
+    random.Random(seed).shuffle(items)
+    times: Counter[tuple[int, int]] = Counter()
+    rounds = []
+    for item in items:
+        mutation = item.mutations[0]
+        if not mutation.operator_name.startswith(TYPES):
+            times[mutation.start_pos] += 1
+            rounds.append((times[mutation.start_pos], item))
+    rounds.sort(key=lambda pair: pair[0])
+    return [item for _, item in rounds[:count]]
 
 
-def other_constant(value: object) -> str | None:
-    if isinstance(value, bool):
-        return repr(not value)
-    if isinstance(value, int | float):
-        return repr(value + 1)
-    return None
+def run_pytest(tests: str) -> None:
+    "What a fork does: it ends with pytest's status."
+    os.setsid()
+    with open('pytest.log', 'w') as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os._exit(pytest.main(['-x', '-q', '--assert=plain', *shlex.split(tests)]))
 
 
-def expressions(tree: ast.Module) -> Iterator[ast.expr]:
-    "All of them but in annotations and in f-strings, whose places are not always known."
-    left_out = set()
-    for node in ast.walk(tree):
-        aside = [getattr(node, 'annotation', None), getattr(node, 'returns', None)]
-        if isinstance(node, ast.JoinedStr):
-            aside.append(node)
-        for part in filter(None, aside):
-            left_out.update(ast.walk(part))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.expr) and node not in left_out:
-            yield node
-
-
-def mutants_of(module: str, text: str) -> list[Mutant]:
-    "Every mutant of a module, in the order of its source."
-    starts = [0]
-    for line in text.encode().splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    found = []
-    for node in expressions(ast.parse(text)):
-        new = replacement(node)
-        if new is not None and node.end_lineno and node.end_col_offset:
-            start = starts[node.lineno - 1] + node.col_offset
-            end = starts[node.end_lineno - 1] + node.end_col_offset
-            found.append(Mutant(module, node.lineno, start, end, new))
-    return sorted(found)
-
-
-def drawn(module: str, count: int, seed: int) -> list[Mutant]:
-    every = mutants_of(module, source_of(module))
-    return random.Random(f'{seed} {module}').sample(every, min(count, len(every)))
-
-
-def source_of(module: str) -> str:
-    return (ROOT / 'mnist_course' / f'{module}.py').read_text(encoding='utf-8')
-
-
-def mutated(text: str, mutant: Mutant) -> str:
-    raw = text.encode()
-    return (raw[: mutant.start] + mutant.new.encode() + raw[mutant.end :]).decode()
-
-
-def copy_checkout(folder: Path) -> None:
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            ignore = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints')
-            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-        else:
-            shutil.copy(ROOT / name, folder)
-
-
-def passes(folder: Path, module: str) -> bool:
-    "Whether the tests of a module pass in a copy; one that takes too long fails."
-    command = [sys.executable, '-m', 'pytest', '-q', '-x']
-    command += [f'tests/{name}' for name in TESTS[module]]
-    env = {**os.environ, 'PYTHONPATH': str(folder), 'OMP_NUM_THREADS': '1'}
-    env |= {'PYTHONDONTWRITEBYTECODE': '1'}
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def passes(tests: str, seconds: float) -> bool:
+    "Whether the tests pass here. An endless loop is seen, too."
+    process = multiprocessing.get_context('fork').Process(target=run_pytest, args=(tests,))
+    process.start()
     try:
-        return process.wait(SECONDS) == 0
-    except subprocess.TimeoutExpired:
-        return False
+        process.join(seconds)
     finally:
-        process.kill()
-        process.wait()
+        if process.is_alive():
+            os.killpg(process.pid, 9)
+        process.join()
+    return process.exitcode == 0
 
 
-def survives(folder: Path, mutant: Mutant) -> bool:
-    path = folder / 'mnist_course' / f'{mutant.module}.py'
-    text = source_of(mutant.module)
-    path.write_text(mutated(text, mutant), encoding='utf-8')
-    try:
-        return passes(folder, mutant.module)
-    finally:
-        path.write_text(text, encoding='utf-8')
+def tried(mutation: MutationSpec, tests: str, seconds: float) -> WorkResult:
+    path, operator = mutation.module_path, get_operator(mutation.operator_name)
+    with use_mutation(path, operator(**mutation.operator_args), mutation.occurrence) as (old, new):
+        outcome = TestOutcome.SURVIVED if passes(tests, seconds) else TestOutcome.KILLED
+    lines = unified_diff(old.split('\n'), new.split('\n'), str(path), str(path), n=0, lineterm='')
+    return WorkResult(WorkerOutcome.NORMAL, test_outcome=outcome, diff='\n'.join(lines))
 
 
-def known() -> set[Mutant]:
-    "The mutants that an earlier run has tried."
-    if not RESULTS.exists():
-        return set()
-    lines = RESULTS.read_text(encoding='utf-8').splitlines()
-    return {Mutant(*json.loads(line)['mutant']) for line in lines}
-
-
-def table() -> str:
-    "For each module how many mutants were tried and seen, and those that no test saw."
-    results = [json.loads(line) for line in RESULTS.read_text(encoding='utf-8').splitlines()]
-    lines = []
-    for module in dict.fromkeys(r['mutant'][0] for r in results):
-        there = [r for r in results if r['mutant'][0] == module]
-        seen = sum(not r['survives'] for r in there)
-        lines.append(f'{module}: {seen} of {len(there)} seen')
-        for r in there:
-            if r['survives']:
-                lines.append(f'  line {r["mutant"][1]}: {r["old"]} → {r["mutant"][4]}')
-    return '\n'.join(lines)
-
-
-def try_all(mutants: list[Mutant], minutes: float) -> None:
-    "Try mutants until the time is over, and note what became of each."
-    end = time.monotonic() + 60 * minutes
-    RESULTS.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        copy_checkout(Path(folder))
-        for module in dict.fromkeys(m.module for m in mutants):
-            if not passes(Path(folder), module):
-                raise SystemExit(f'the tests of {module} fail without a mutant')
-        for mutant in mutants:
-            if time.monotonic() > end:
-                print('The time is over; the same command goes on.', file=sys.stderr)
-                return
-            old = source_of(mutant.module).encode()[mutant.start : mutant.end].decode()
-            result = {'mutant': mutant, 'old': old, 'survives': survives(Path(folder), mutant)}
-            with RESULTS.open('a', encoding='utf-8') as file:
-                file.write(json.dumps(result, ensure_ascii=False) + '\n')
+def try_module(module: str, count: int, seed: int) -> None:
+    "Try the mutants of a module of the working directory, and print what survived."
+    path = Path('mnist_course', f'{module}.py')
+    session = ROOT / 'build' / 'mutants' / f'{module}-{md5(path.read_bytes()).hexdigest()[:8]}.db'
+    session.parent.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    if not passes(TESTS[module], seconds=600):
+        raise SystemExit(Path('pytest.log').read_text() + f'{module} fails without a mutant')
+    seconds = 30 + 5 * (time.monotonic() - begin)
+    with use_db(session) as db:
+        if not db.num_work_items:
+            init([path], db, {})
+        chosen = drawn(db, count, seed)
+        killed = {job for job, result in db.results if result.is_killed}
+        for item in chosen:
+            if item.job_id not in killed:
+                result = tried(item.mutations[0], TESTS[module], seconds)
+                db.set_result(item.job_id, result)
+                if result.is_killed:
+                    killed.add(item.job_id)
+                else:
+                    print(result.diff, flush=True)
+    seen = sum(item.job_id in killed for item in chosen)
+    print(f'{module}: {len(chosen)} drawn, {seen} killed, {len(chosen) - seen} survived')
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description='Which small faults do the tests not see?')
     parser.add_argument('modules', nargs='*', default=list(TESTS), metavar='MODULE')
-    parser.add_argument('--count', type=int, default=80, help='mutants a module (80)')
+    parser.add_argument('--count', type=int, default=80, help='mutants of a module (80)')
     parser.add_argument('--seed', type=int, default=1, help='draws the mutants (1)')
-    parser.add_argument('--minutes', type=float, default=120, help='the longest it may take (120)')
     args = parser.parse_args()
-    chosen = []
-    for module in args.modules:
-        chosen += drawn(module, args.count, args.seed)
-    done = known()
-    try_all([m for m in chosen if m not in done], args.minutes)
-    if RESULTS.exists():
-        print(table())
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(ROOT, Path(folder, 'copy'), ignore=shutil.ignore_patterns(*LEFT_OUT))
+        os.chdir(copy)
+        os.environ.update(PYTHONPATH=str(copy), OMP_NUM_THREADS='1', PYTHONDONTWRITEBYTECODE='1')
+        sys.dont_write_bytecode = True
+        for name in LOADED:  # once, and not for each mutant
+            importlib.import_module(name)
+        gc.freeze()
+        for module in args.modules:
+            try_module(module, args.count, args.seed)
 
 
 if __name__ == '__main__':
