@@ -6,63 +6,124 @@
 __all__ = ['EXERCISES', 'QUIZ']
 
 # %% ../nbs/library/answers_11_to_12.ipynb #a3d117a1
-from .exercises import Exercise, both, choice, number
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .exercises import Exercise, Judge, both, choice, needs_function, number
 from .quiz import Questions, Quiz
 
 # %% ../nbs/library/answers_11_to_12.ipynb #efc08a68
 EXERCISES: dict[str, list[Exercise]] = {} # page -> its exercises, in order
 QUIZ: dict[str, Questions] = {} # page -> its questions, in order
 
+# %% ../nbs/library/answers_11_to_12.ipynb #8098232b
+def either(*judges:Judge)->Judge:
+    "Judge an answer to a question with more than one right answer; the first judge replies."
+    def judge(answer:Any)->str:
+        replies = [judge(answer) for judge in judges]
+        return '' if '' in replies else replies[0]
+    return judge
+
+def judge_multiplications(
+    count:Callable[..., float], # channels, maps, kernel, side, stride -> multiplications
+)->str:
+    "Judge a function that counts the multiplications of a convolution without padding."
+    once, strided = count(32, 64, 3, 14), count(1, 16, 5, 28, 2)
+    right = 12*12*64*32*9
+    replies = {
+        'that is with padding; without it, a window of 3 fits 12 times into 14':
+            once == 14*14*64*32*9,
+        'each window looks at all the channels that come in': once == right//32,
+        'there is one set of outputs for each of the maps': once == right//64,
+        'nine numbers of each channel lie in a window of 3 × 3': once in (right//9, right//3),
+        f'for 32 channels, 64 maps, a kernel of 3 and 14 pixels it says {once:,}; '
+        f'it should be {right:,}': once != right,
+        'it ignores the stride': strided == 24*24*16*25,
+        'the stride counts in both directions, down and across': strided == 24*12*16*25,
+        'with a stride, round the number of windows down and count the first one: a window of 5 '
+        'fits 12 times into 28 at a stride of 2': strided != 12*12*16*25}
+    return next((reply for reply, wrong in replies.items() if wrong), '')
+
 # %% ../nbs/library/answers_11_to_12.ipynb #d1bb028f
 EXERCISES['11_recipes'] = [
     Exercise(
         '11_recipes', 'q1',
-        number(12*12*64*32*9, 0, {
-            14*14*64*32*9: 'that is with padding; without it a window of 3 fits 12 times into 14',
-            12*12*64*9: 'each window looks at all 32 maps that come in',
-            12*12*64*32: 'nine numbers of each map lie in a window',
-            28*28*32*9: 'that is the first convolution'}),
-        right='A quarter less than with padding, and what is lost is the rim. In `lean` that rim '
-              'is left out on purpose.',
-        tip='Outputs × numbers in a window. How many outputs has it without padding?',
-        answer='list(operations(nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.MaxPool2d(2), '
-               'nn.Conv2d(32, 64, 3))).values())[1]',
+        needs_function(judge_multiplications),
+        right='Outputs × numbers in a window. A stride of 2 leaves a quarter of the outputs.',
+        tip='How many windows fit into a row: `(side - kernel)//stride + 1`. There are as many '
+            'outputs in each map as windows in the image, and each window has '
+            '`channels*kernel*kernel` numbers.',
+        answer='''\
+def multiplications(channels, maps, kernel, side, stride=1):
+    windows = (side - kernel)//stride + 1
+    return windows*windows*maps*channels*kernel*kernel
+multiplications''',
         mistakes={
-            '14*14*64*32*9': 'with padding',
-            '12*12*64*9': 'all 32 maps'}),
+            '''\
+def multiplications(channels, maps, kernel, side, stride=1):
+    return (side//stride)**2*maps*channels*kernel**2
+multiplications''': 'that is with padding',
+            '''\
+def multiplications(channels, maps, kernel, side, stride=1):
+    return ((side - kernel)//stride + 1)**2*maps*kernel**2
+multiplications''': 'all the channels',
+            '''\
+def multiplications(channels, maps, kernel, side, stride=1):
+    return (side - kernel + 1)**2*maps*channels*kernel**2
+multiplications''': 'ignores the stride',
+            '''\
+def multiplications(channels, maps, kernel, side, stride=1):
+    return ((side - kernel)/stride + 1)**2*maps*channels*kernel**2
+multiplications''': 'round the number of windows down'}),
     Exercise(
         '11_recipes', 'q2',
-        number(1.197, .01, {
-            .399: 'that is the way forward; training goes back, too',
-            .00002: 'that is one image'}),
-        right='More than a second, so nobody trains this network in less on such a processor, '
-              'whatever the program. The measured seconds say how much is left to gain.',
+        either(
+            number(1.165, .01, {
+                .399: 'that is the forward pass; there is a backward pass, too',
+                .00002: 'that is one image'}),
+            number(1.197, .01)),
+        right='More than a second, as long as convolutions are computed as plain sums of products '
+              'in 32 bits. The measured seconds tell you how much is left to gain. (With the '
+              'first layer counted twice it is 1.17 seconds, counted three times 1.20.)',
         tip='Three times the forward multiplications for each image, as many images as there '
-            'are, divided by what the processor does in a second.',
-        answer="55_000*3*sum(operations(create_model('lean')).values())/1e11",
+            'are, divided by what the processor does in a second. The first layer needs only '
+            'two of the three.',
+        answer='''\
+work = operations(create_model('lean'))
+55_000*(3*sum(work.values()) - work['0 Conv2d'])/1e11''',
         mistakes={
-            "55_000*sum(operations(create_model('lean')).values())/1e11": 'goes back',
+            "55_000*sum(operations(create_model('lean')).values())/1e11": 'backward pass',
             "3*sum(operations(create_model('lean')).values())/1e11": 'one image'}),
     Exercise(
         '11_recipes', 'q3',
-        both(
-            number(1.735, .02, {
-                .0533: 'that is the difference, in percent; divide it by its uncertainty',
-                .000533: 'that is the difference; divide it by its uncertainty',
-                1.0:
-                    'the standard deviations have to be divided by the root of the number of '
-                    'seeds'}),
-            choice('b', {
-                'a': 'with three seeds, chance gives as much in one of six cases',
-                'c': 'nothing is proven by so few seeds, in neither direction'})),
-        right='Chance gives that in about one of six cases. It may be a gain: then more seeds '
-              'will show it. Until then it is none.',
-        tip='`times_uncertain` of this page, with `b` first.',
-        answer="(times_uncertain([.9918, .9910, .9914], [.9905, .9912, .9909]), 'b')",
+        number(9.3, .01, {
+            1.2: 'only the fetching gets faster; the rest takes as long as before',
+            9: 'that would be fetching in no time at all; it still takes a tenth',
+            11.7: 'that is 12 − 0.3; take away the old 3 seconds, and add the new 0.3'}),
+        right='12 − 3 + 0.3. Ten times as fast in a quarter of the time makes the whole only 1.3 '
+              'times as fast. So measure first which part is worth your work.',
+        tip='The other 9 seconds stay.',
+        answer='12 - 3 + 3/10',
         mistakes={
-            "(mean([.9918, .9910, .9914]) - mean([.9905, .9912, .9909]), 'b')":
-                'divide it by its uncertainty',
-            "(1.735, 'a')": 'one of six'}),
+            '12/10': 'rest takes as long',
+            '12 - 3': 'still takes a tenth'}),
+    Exercise(
+        '11_recipes', 'q4',
+        choice('c', {
+            'a': 'with a larger batch the network takes other steps, so the losses differ even '
+                 'if all is well',
+            'b': 'another learning rate makes other steps, so the losses differ even if all is '
+                 'well',
+            'd': 'a stride computes something else than pooling does: it takes one result in '
+                 'four, not the largest'}),
+        right='Channels last only changes where the numbers lie. The other three change what is '
+              'computed, so they need a measurement with several seeds.',
+        tip='Which of them computes the same numbers as before?',
+        answer="'c'",
+        mistakes={
+            "'a'": 'other steps',
+            "'d'": 'not the largest'}),
 ]
 
 # %% ../nbs/library/answers_11_to_12.ipynb #6cf94cee
