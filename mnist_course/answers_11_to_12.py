@@ -7,7 +7,8 @@ __all__ = ['EXERCISES', 'QUIZ']
 
 # %% ../nbs/library/answers_11_to_12.ipynb #a3d117a1
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import mean, pstdev, stdev
 from typing import Any
 
 from .exercises import Exercise, Judge, both, choice, needs_function, number
@@ -129,22 +130,142 @@ work = operations(create_model('lean'))
 # %% ../nbs/library/answers_11_to_12.ipynb #6cf94cee
 QUIZ['11_recipes'] = Questions([
     Quiz('11_recipes', 'a', 'A training loop seems slow. What do you do first?', {
-        'Buy a graphics card': 'It may wait for the same images, only at a higher price.',
+        'Buy a graphics card':
+            'It may wait for the same images, only at a higher price.',
         'Measure where the time goes':
-            'Leave a part out, or take a profiler. Guesses about time are nearly always wrong.',
+            'Leave a part out, or use a profiler. Guesses about time are often wrong.',
         'Rewrite it in C++': 'Most of the time is spent in C++ already.'}, right=1),
     Quiz('11_recipes', 'b',
-        'A product of matrices reaches 100 billion multiplications a second, your loop uses 40 '
-        'billion. How many times faster can it become at most, at the same computations?', {
-        'Two and a half times': 'The rest has to come from computing less.',
+        'A product of matrices reaches 100 billion multiplications a second, and your loop uses '
+        '40 billion. How many times as fast can it become at most, at the same computations?', {
+        'Two and a half times': 'To gain more, you have to compute less, or in shorter numbers.',
         'As many times as there are cores': 'They are in the 100 billion already.',
         'There is no limit': 'There is: what the processor can do.'}, right=0),
     Quiz('11_recipes', 'c',
-        'The batch is made twice as large, the learning rate stays. What changes?', {
-        'Nothing but the speed': 'There are half as many steps, and each is as long as before.',
-        'Half as many steps of the same length: it gets less far':
-            'Hence the higher rate that comes with larger batches.',
-        'It overfits': 'It may rather not get far enough to overfit.'}, right=1),
+        'You make the batch twice as large and keep the learning rate. What changes in an '
+        'epoch?', {
+        'Only the speed': 'There are half as many steps, and each is about as long as before.',
+        'There are half as many steps of about the same length':
+            'Hence the higher rate that usually comes with larger batches.',
+        'The network overfits': 'It rather risks not getting far enough.'}, right=1),
+])
+
+# %% ../nbs/library/answers_11_to_12.ipynb #7a7a70e4
+def judge_times_uncertain(
+    times:Callable[..., float], # accuracies of two recipes -> a difference in its uncertainties
+)->str:
+    "Judge a function that measures a difference of means by its own uncertainty."
+    a, b = [.990, .994, .992], [.985, .991, .989, .987, .988]
+    got, difference = times(a, b), mean(a) - mean(b)
+
+    def uncertain(spread:Callable[[Sequence[float]], float])->float:
+        return math.sqrt(spread(a)**2/len(a) + spread(b)**2/len(b))
+
+    right = difference/uncertain(stdev)
+    replies = {
+        'that is the difference alone; divide it by its uncertainty': difference,
+        'that is b minus a; the difference is the mean of a minus the mean of b': -right,
+        'divide each squared standard deviation by its number of runs':
+            difference/math.hypot(stdev(a), stdev(b)),
+        'square the two standard errors before you add them, and take the root of the sum':
+            difference/(stdev(a)/len(a)**.5 + stdev(b)/len(b)**.5),
+        'the uncertainty is the root of the sum': difference/uncertain(stdev)**2,
+        'a standard deviation of few values divides by n − 1, as `stdev` does':
+            difference/uncertain(pstdev)}
+    if math.isclose(got, right, rel_tol=1e-6):
+        return ''
+    by_name = (reply for reply, value in replies.items() if math.isclose(got, value, rel_tol=1e-6))
+    return next(by_name, f'for {a} and {b} it says {got:.3g}; it should be {right:.3g}')
+
+# %% ../nbs/library/answers_11_to_12.ipynb #6e83bd5a
+EXERCISES['11b_comparing'] = [
+    Exercise(
+        '11b_comparing', 'q1',
+        needs_function(judge_times_uncertain),
+        right='It is the statistic of Welch\'s test, which then asks how often chance alone gets '
+              'that far.',
+        tip='Each mean has the standard error `stdev(a)/len(a)**.5`. Square both, add them, take '
+            'the root, and divide the difference by it.',
+        answer='''\
+def times_uncertain(a, b):
+    uncertainty = (stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5
+    return (mean(a) - mean(b))/uncertainty
+times_uncertain''',
+        mistakes={
+            '''\
+def times_uncertain(a, b):
+    return (mean(a) - mean(b))/(stdev(a)**2 + stdev(b)**2)**.5
+times_uncertain''': 'by its number of runs',
+            '''\
+def times_uncertain(a, b):
+    return (mean(a) - mean(b))/(stdev(a)/len(a)**.5 + stdev(b)/len(b)**.5)
+times_uncertain''': 'before you add them',
+            '''\
+def times_uncertain(a, b):
+    return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))
+times_uncertain''': 'root of the sum',
+            '''\
+def times_uncertain(a, b):
+    return mean(a) - mean(b)
+times_uncertain''': 'difference alone'}),
+    Exercise(
+        '11b_comparing', 'q2',
+        both(
+            number(.0768, .001, {
+                .0384: 'that is one direction; coins may be as uneven in the other one, too',
+                .0278: 'that is exactly 12 and 4; count the more uneven ones, and both directions',
+                .0555: 'that is exactly 12 and 4, either way; count the more uneven ones as well',
+                .75: 'that is the fraction that A reads; how often do coins do that?'}),
+            choice('b', {
+                'a': 'coins do that in about 8 of 100 cases, which is more than the usual 5',
+                'c': 'a large p is no proof that they are equally good'})),
+        right='Coins do that in about 8% of all cases. More images would tell.',
+        tip='`mcnemar` of this page has the formula: twice the sum of `math.comb(16, k)` for k '
+            'from 0 to 4, divided by `2**16`.',
+        answer="(2*sum(math.comb(16, k) for k in range(5))/2**16, 'b')",
+        mistakes={
+            "(sum(math.comb(16, k) for k in range(5))/2**16, 'b')": 'the other one, too',
+            "(2*math.comb(16, 4)/2**16, 'b')": 'more uneven ones',
+            "(.0768, 'a')": '8 of 100'}),
+    Exercise(
+        '11b_comparing', 'q3',
+        number(1 - .95**20, .002, {
+            1: '20 times 5% would be certainty; but several can come together, and often none '
+               'does',
+            .05: 'that is a single test',
+            .95**20: 'that is how likely it is that none does'}),
+        right='About two times in three. So say how many changes you tried, not only which one '
+              'worked.',
+        tip='How likely is it that all 20 tests come out right? Then take the opposite.',
+        answer='1 - .95**20',
+        mistakes={
+            '20*.05': 'certainty',
+            '.95**20': 'none does'}),
+]
+
+# %% ../nbs/library/answers_11_to_12.ipynb #78463eb8
+QUIZ['11b_comparing'] = Questions([
+    Quiz('11b_comparing', 'a',
+        'Two recipes, three seeds each: 99.2% and 99.1% on average, p = 0.33. What do you say?', {
+        'The first one is better':
+            'Chance alone makes such a difference in every third comparison.',
+        'They are equally good': 'A large p does not prove that.',
+        'It may be chance; more seeds will tell':
+            'Until then, take the one that is cheaper.'}, right=2),
+    Quiz('11b_comparing', 'b',
+        'One network by each of two recipes, and McNemar\'s test says p = 0.001. What does that '
+        'show?', {
+        'The first recipe is better': 'That takes several seeds of each recipe.',
+        'These two networks differ, on images such as these':
+            'With another seed, it might be the other way round.',
+        'The first network reads all kinds of digits better':
+            'It has been compared on one kind.'}, right=1),
+    Quiz('11b_comparing', 'c', 'Asking a network about five views of each image costs…', {
+        'five times the training': 'The training stays as it is.',
+        'five times the computing for each answer':
+            'You pay for it as long as the network is used.',
+        'five times the memory for the weights': 'It is the same network, asked five '
+                                                 'times.'}, right=1),
 ])
 
 # %% ../nbs/library/answers_11_to_12.ipynb #399e6f1e

@@ -29,6 +29,7 @@ PAGES = [
     '08_inference',
     '09_widgets',
     '11_recipes',
+    '11b_comparing',
     '12_robustness',
 ]
 
@@ -79,11 +80,9 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'from mnist_course.inference import *\n'
     'images, labels = split(load_mnist()[0])[1]\n' + defined_on('08_inference', 'written'),
     '09_widgets': 'from base64 import b64encode; from mnist_course.widgets import read_upload',
-    '11_recipes': 'from statistics import mean, stdev\n'
-    'from mnist_course.architectures import create_model\n'
-    'from mnist_course.recipes import operations\n'
-    'def times_uncertain(a, b):\n'
-    '    return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5',
+    '11_recipes': 'from mnist_course.architectures import create_model\n'
+    'from mnist_course.recipes import operations',
+    '11b_comparing': 'from statistics import mean, stdev',
     '12_robustness': 'from mnist_course.data import load_mnist, split\n'
     'from mnist_course.evaluation import predict_probs\n'
     'from mnist_course.robustness import threshold_at_fpr\n'
