@@ -71,7 +71,7 @@ def show_ladder(
     ax.set_ylim(0, 1.4*max(height for _, height in points))
     ax.margins(x=.09)
     ax.xaxis.set_major_formatter('{x:g}')
-    ax.set_title(f'From {points[0][0]:.0f} seconds to {min(points)[0]:.1f}')
+    ax.set_title(f'Training in {min(points)[0]:.1f} seconds instead of {points[0][0]:.0f}')
     return ax
 
 # %% ../nbs/11_recipes.ipynb #ee2093a8
