@@ -6,90 +6,270 @@
 __all__ = ['EXERCISES', 'QUIZ']
 
 # %% ../nbs/library/answers_11_to_12.ipynb #a3d117a1
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from statistics import mean, pstdev, stdev
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .exercises import Exercise, both, choice, needs_function, number
+from .exercises import Exercise, Judge, both, choice, needs_function, number
 from .quiz import Questions, Quiz
 
 # %% ../nbs/library/answers_11_to_12.ipynb #efc08a68
 EXERCISES: dict[str, list[Exercise]] = {} # page -> its exercises, in order
 QUIZ: dict[str, Questions] = {} # page -> its questions, in order
 
+# %% ../nbs/library/answers_11_to_12.ipynb #8098232b
+def either(*judges:Judge)->Judge:
+    "Judge an answer to a question with more than one right answer; the first judge replies."
+    def judge(answer:Any)->str:
+        replies = [judge(answer) for judge in judges]
+        return '' if '' in replies else replies[0]
+    return judge
+
+def judge_multiplications(
+    count:Callable[..., float], # channels, maps, kernel, side, stride -> multiplications
+)->str:
+    "Judge a function that counts the multiplications of a convolution without padding."
+    once, strided = count(32, 64, 3, 14), count(1, 16, 5, 28, 2)
+    right = 12*12*64*32*9
+    replies = {
+        'that is with padding; without it, a window of 3 fits 12 times into 14':
+            once == 14*14*64*32*9,
+        'each window looks at all the channels that come in': once == right//32,
+        'there is one set of outputs for each of the maps': once == right//64,
+        'nine numbers of each channel lie in a window of 3 × 3': once in (right//9, right//3),
+        f'for 32 channels, 64 maps, a kernel of 3 and 14 pixels it says {once:,}; '
+        f'it should be {right:,}': once != right,
+        'it ignores the stride': strided == 24*24*16*25,
+        'the stride counts in both directions, down and across': strided == 24*12*16*25,
+        'with a stride, round the number of windows down and count the first one: a window of 5 '
+        'fits 12 times into 28 at a stride of 2': strided != 12*12*16*25}
+    return next((reply for reply, wrong in replies.items() if wrong), '')
+
 # %% ../nbs/library/answers_11_to_12.ipynb #d1bb028f
 EXERCISES['11_recipes'] = [
     Exercise(
         '11_recipes', 'q1',
-        number(12*12*64*32*9, 0, {
-            14*14*64*32*9: 'that is with padding; without it a window of 3 fits 12 times into 14',
-            12*12*64*9: 'each window looks at all 32 maps that come in',
-            12*12*64*32: 'nine numbers of each map lie in a window',
-            28*28*32*9: 'that is the first convolution'}),
-        right='A quarter less than with padding, and what is lost is the rim. In `lean` that rim '
-              'is left out on purpose.',
-        tip='Outputs × numbers in a window. How many outputs has it without padding?',
-        answer='list(operations(nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.MaxPool2d(2), '
-               'nn.Conv2d(32, 64, 3))).values())[1]',
+        needs_function(judge_multiplications),
+        right='Outputs × numbers in a window. A stride of 2 leaves a quarter of the outputs.',
+        tip='How many windows fit into a row: `(side - kernel)//stride + 1`. There are as many '
+            'outputs in each map as windows in the image, and each window has '
+            '`channels*kernel*kernel` numbers.',
+        answer='''\
+def multiplications(channels, maps, kernel, side, stride=1):
+    windows = (side - kernel)//stride + 1
+    return windows*windows*maps*channels*kernel*kernel
+multiplications''',
         mistakes={
-            '14*14*64*32*9': 'with padding',
-            '12*12*64*9': 'all 32 maps'}),
+            '''\
+def multiplications(channels, maps, kernel, side, stride=1):
+    return (side//stride)**2*maps*channels*kernel**2
+multiplications''': 'that is with padding',
+            '''\
+def multiplications(channels, maps, kernel, side, stride=1):
+    return ((side - kernel)//stride + 1)**2*maps*kernel**2
+multiplications''': 'all the channels',
+            '''\
+def multiplications(channels, maps, kernel, side, stride=1):
+    return (side - kernel + 1)**2*maps*channels*kernel**2
+multiplications''': 'ignores the stride',
+            '''\
+def multiplications(channels, maps, kernel, side, stride=1):
+    return ((side - kernel)/stride + 1)**2*maps*channels*kernel**2
+multiplications''': 'round the number of windows down'}),
     Exercise(
         '11_recipes', 'q2',
-        number(1.197, .01, {
-            .399: 'that is the way forward; training goes back, too',
-            .00002: 'that is one image'}),
-        right='More than a second, so nobody trains this network in less on such a processor, '
-              'whatever the program. The measured seconds say how much is left to gain.',
+        either(
+            number(1.165, .01, {
+                .399: 'that is the forward pass; there is a backward pass, too',
+                .00002: 'that is one image'}),
+            number(1.197, .01)),
+        right='More than a second, as long as convolutions are computed as plain sums of products '
+              'in 32 bits. The measured seconds tell you how much is left to gain. (With the '
+              'first layer counted twice it is 1.17 seconds, counted three times 1.20.)',
         tip='Three times the forward multiplications for each image, as many images as there '
-            'are, divided by what the processor does in a second.',
-        answer="55_000*3*sum(operations(create_model('lean')).values())/1e11",
+            'are, divided by what the processor does in a second. The first layer needs only '
+            'two of the three.',
+        answer='''\
+work = operations(create_model('lean'))
+55_000*(3*sum(work.values()) - work['0 Conv2d'])/1e11''',
         mistakes={
-            "55_000*sum(operations(create_model('lean')).values())/1e11": 'goes back',
+            "55_000*sum(operations(create_model('lean')).values())/1e11": 'backward pass',
             "3*sum(operations(create_model('lean')).values())/1e11": 'one image'}),
     Exercise(
         '11_recipes', 'q3',
-        both(
-            number(1.735, .02, {
-                .0533: 'that is the difference, in percent; divide it by its uncertainty',
-                .000533: 'that is the difference; divide it by its uncertainty',
-                1.0:
-                    'the standard deviations have to be divided by the root of the number of '
-                    'seeds'}),
-            choice('b', {
-                'a': 'with three seeds, chance gives as much in one of six cases',
-                'c': 'nothing is proven by so few seeds, in neither direction'})),
-        right='Chance gives that in about one of six cases. It may be a gain: then more seeds '
-              'will show it. Until then it is none.',
-        tip='`times_uncertain` of this page, with `b` first.',
-        answer="(times_uncertain([.9918, .9910, .9914], [.9905, .9912, .9909]), 'b')",
+        number(9.3, .01, {
+            1.2: 'only the fetching gets faster; the rest takes as long as before',
+            9: 'that would be fetching in no time at all; it still takes a tenth',
+            11.7: 'that is 12 − 0.3; take away the old 3 seconds, and add the new 0.3'}),
+        right='12 − 3 + 0.3. Ten times as fast in a quarter of the time makes the whole only 1.3 '
+              'times as fast. So measure first which part is worth your work.',
+        tip='The other 9 seconds stay.',
+        answer='12 - 3 + 3/10',
         mistakes={
-            "(mean([.9918, .9910, .9914]) - mean([.9905, .9912, .9909]), 'b')":
-                'divide it by its uncertainty',
-            "(1.735, 'a')": 'one of six'}),
+            '12/10': 'rest takes as long',
+            '12 - 3': 'still takes a tenth'}),
+    Exercise(
+        '11_recipes', 'q4',
+        choice('c', {
+            'a': 'with a larger batch the network takes other steps, so the losses differ even '
+                 'if all is well',
+            'b': 'another learning rate makes other steps, so the losses differ even if all is '
+                 'well',
+            'd': 'a stride computes something else than pooling does: it takes one result in '
+                 'four, not the largest'}),
+        right='Channels last only changes where the numbers lie. The other three change what is '
+              'computed, so they need a measurement with several seeds.',
+        tip='Which of them computes the same numbers as before?',
+        answer="'c'",
+        mistakes={
+            "'a'": 'other steps',
+            "'d'": 'not the largest'}),
 ]
 
 # %% ../nbs/library/answers_11_to_12.ipynb #6cf94cee
 QUIZ['11_recipes'] = Questions([
     Quiz('11_recipes', 'a', 'A training loop seems slow. What do you do first?', {
-        'Buy a graphics card': 'It may wait for the same images, only at a higher price.',
+        'Buy a graphics card':
+            'It may wait for the same images, only at a higher price.',
         'Measure where the time goes':
-            'Leave a part out, or take a profiler. Guesses about time are nearly always wrong.',
+            'Leave a part out, or use a profiler. Guesses about time are often wrong.',
         'Rewrite it in C++': 'Most of the time is spent in C++ already.'}, right=1),
     Quiz('11_recipes', 'b',
-        'A product of matrices reaches 100 billion multiplications a second, your loop uses 40 '
-        'billion. How many times faster can it become at most, at the same computations?', {
-        'Two and a half times': 'The rest has to come from computing less.',
+        'A product of matrices reaches 100 billion multiplications a second, and your loop uses '
+        '40 billion. How many times as fast can it become at most, at the same computations?', {
+        'Two and a half times': 'To gain more, you have to compute less, or in shorter numbers.',
         'As many times as there are cores': 'They are in the 100 billion already.',
         'There is no limit': 'There is: what the processor can do.'}, right=0),
     Quiz('11_recipes', 'c',
-        'The batch is made twice as large, the learning rate stays. What changes?', {
-        'Nothing but the speed': 'There are half as many steps, and each is as long as before.',
-        'Half as many steps of the same length: it gets less far':
-            'Hence the higher rate that comes with larger batches.',
-        'It overfits': 'It may rather not get far enough to overfit.'}, right=1),
+        'You make the batch twice as large and keep the learning rate. What changes in an '
+        'epoch?', {
+        'Only the speed': 'There are half as many steps, and each is about as long as before.',
+        'There are half as many steps of about the same length':
+            'Hence the higher rate that usually comes with larger batches.',
+        'The network overfits': 'It rather risks not getting far enough.'}, right=1),
+])
+
+# %% ../nbs/library/answers_11_to_12.ipynb #7a7a70e4
+def judge_times_uncertain(
+    times:Callable[..., float], # accuracies of two recipes -> a difference in its uncertainties
+)->str:
+    "Judge a function that measures a difference of means by its own uncertainty."
+    a, b = [.990, .994, .992], [.985, .991, .989, .987, .988]
+    got, difference = times(a, b), mean(a) - mean(b)
+
+    def uncertain(spread:Callable[[Sequence[float]], float])->float:
+        return math.sqrt(spread(a)**2/len(a) + spread(b)**2/len(b))
+
+    right = difference/uncertain(stdev)
+    replies = {
+        'that is the difference alone; divide it by its uncertainty': difference,
+        'that is b minus a; the difference is the mean of a minus the mean of b': -right,
+        'divide each squared standard deviation by its number of runs':
+            difference/math.hypot(stdev(a), stdev(b)),
+        'square the two standard errors before you add them, and take the root of the sum':
+            difference/(stdev(a)/len(a)**.5 + stdev(b)/len(b)**.5),
+        'the uncertainty is the root of the sum': difference/uncertain(stdev)**2,
+        'a standard deviation of few values divides by n − 1, as `stdev` does':
+            difference/uncertain(pstdev)}
+    if math.isclose(got, right, rel_tol=1e-6):
+        return ''
+    by_name = (reply for reply, value in replies.items() if math.isclose(got, value, rel_tol=1e-6))
+    return next(by_name, f'for {a} and {b} it says {got:.3g}; it should be {right:.3g}')
+
+# %% ../nbs/library/answers_11_to_12.ipynb #6e83bd5a
+EXERCISES['11b_comparing'] = [
+    Exercise(
+        '11b_comparing', 'q1',
+        needs_function(judge_times_uncertain),
+        right='It is the statistic of Welch\'s test, which then asks how often chance alone gets '
+              'that far.',
+        tip='Each mean has the standard error `stdev(a)/len(a)**.5`. Square both, add them, take '
+            'the root, and divide the difference by it.',
+        answer='''\
+def times_uncertain(a, b):
+    uncertainty = (stdev(a)**2/len(a) + stdev(b)**2/len(b))**.5
+    return (mean(a) - mean(b))/uncertainty
+times_uncertain''',
+        mistakes={
+            '''\
+def times_uncertain(a, b):
+    return (mean(a) - mean(b))/(stdev(a)**2 + stdev(b)**2)**.5
+times_uncertain''': 'by its number of runs',
+            '''\
+def times_uncertain(a, b):
+    return (mean(a) - mean(b))/(stdev(a)/len(a)**.5 + stdev(b)/len(b)**.5)
+times_uncertain''': 'before you add them',
+            '''\
+def times_uncertain(a, b):
+    return (mean(a) - mean(b))/(stdev(a)**2/len(a) + stdev(b)**2/len(b))
+times_uncertain''': 'root of the sum',
+            '''\
+def times_uncertain(a, b):
+    return mean(a) - mean(b)
+times_uncertain''': 'difference alone'}),
+    Exercise(
+        '11b_comparing', 'q2',
+        both(
+            number(.0768, .001, {
+                .0384: 'that is one direction; coins may be as uneven in the other one, too',
+                .0278: 'that is exactly 12 and 4; count the more uneven ones, and both directions',
+                .0555: 'that is exactly 12 and 4, either way; count the more uneven ones as well',
+                .75: 'that is the fraction that A reads; how often do coins do that?'}),
+            choice('b', {
+                'a': 'coins do that in about 8 of 100 cases, which is more than the usual 5',
+                'c': 'a large p is no proof that they are equally good'})),
+        right='Coins do that in about 8% of all cases. More images would tell.',
+        tip='`mcnemar` of this page has the formula: twice the sum of `math.comb(16, k)` for k '
+            'from 0 to 4, divided by `2**16`.',
+        answer="(2*sum(math.comb(16, k) for k in range(5))/2**16, 'b')",
+        mistakes={
+            "(sum(math.comb(16, k) for k in range(5))/2**16, 'b')": 'the other one, too',
+            "(2*math.comb(16, 4)/2**16, 'b')": 'more uneven ones',
+            "(.0768, 'a')": '8 of 100'}),
+    Exercise(
+        '11b_comparing', 'q3',
+        number(1 - .95**20, .002, {
+            1: '20 times 5% would be certainty; but several can come together, and often none '
+               'does',
+            .05: 'that is a single test',
+            .95**20: 'that is how likely it is that none does'}),
+        right='About two times in three. So say how many changes you tried, not only which one '
+              'worked.',
+        tip='How likely is it that all 20 tests come out right? Then take the opposite.',
+        answer='1 - .95**20',
+        mistakes={
+            '20*.05': 'certainty',
+            '.95**20': 'none does'}),
+]
+
+# %% ../nbs/library/answers_11_to_12.ipynb #78463eb8
+QUIZ['11b_comparing'] = Questions([
+    Quiz('11b_comparing', 'a',
+        'Two recipes, three seeds each: 99.2% and 99.1% on average, p = 0.33. What do you say?', {
+        'The first one is better':
+            'Chance alone makes such a difference in every third comparison.',
+        'They are equally good': 'A large p does not prove that.',
+        'It may be chance; more seeds will tell':
+            'Until then, take the one that is cheaper.'}, right=2),
+    Quiz('11b_comparing', 'b',
+        'One network by each of two recipes, and McNemar\'s test says p = 0.001. What does that '
+        'show?', {
+        'The first recipe is better': 'That takes several seeds of each recipe.',
+        'These two networks differ, on images such as these':
+            'With another seed, it might be the other way round.',
+        'The first network reads all kinds of digits better':
+            'It has been compared on one kind.'}, right=1),
+    Quiz('11b_comparing', 'c', 'Asking a network about five views of each image costs…', {
+        'five times the training': 'The training stays as it is.',
+        'five times the computing for each answer':
+            'You pay for it as long as the network is used.',
+        'five times the memory for the weights': 'It is the same network, asked five '
+                                                 'times.'}, right=1),
 ])
 
 # %% ../nbs/library/answers_11_to_12.ipynb #944a7606

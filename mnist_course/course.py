@@ -44,7 +44,10 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
         'upload a photo or draw a digit in the notebook, and collect your own test set'),
     '11_recipes': (
         'recipes',
-        'the same accuracy in a fraction of the time, and a better one'),
+        'where the time goes, and the same accuracy in a fraction of it'),
+    '11b_comparing': (
+        'comparing',
+        'what buys accuracy, and how to tell a gain from chance'),
     '12_robustness': (
         'robustness',
         'noise, tilt, attacks, letters and shoes: where it fails, and when not to answer'),
