@@ -60,6 +60,28 @@ def is_closing(
     otherwise = 'for a dark stroke and a bright bar it does not give what `cv2.morphologyEx` gives'
     return closing_mistake(value, gray, window) or otherwise
 
+# %% ../nbs/library/answers_06_to_07.ipynb #bfec0ce0
+@needs_function
+def measures_cost(
+    answer:Callable, # the reader's function of a change
+)->str: # what is wrong with it, or ''
+    "Judge a function that should give what a change of the images costs, in percentage points."
+    try:
+        unchanged = float(answer(lambda images: images.clone()))
+        inverted = float(answer(lambda images: 255 - images))
+    except Exception as e:
+        return f'it stops with {type(e).__name__}: {" ".join(str(e).split())[:80]}'
+    if abs(unchanged) > .01:
+        return ("for a change that leaves all images as they are, it doesn't give 0: subtract the "
+                'accuracy after the change from the one before')
+    if abs(inverted) < .01:
+        return "swapping ink and paper costs nothing by it: it doesn't use `change(x)`"
+    if inverted < 0:
+        return 'it gets the sign wrong: a loss of accuracy counts as positive'
+    if inverted < 1:
+        return 'that is a fraction; a percentage point is a hundredth'
+    return number(53, 22)(inverted)  # about 53 on all validation images
+
 # %% ../nbs/library/answers_06_to_07.ipynb #f0230874
 EXERCISES['06_your_digit'] = [
     Exercise(
@@ -125,6 +147,37 @@ smallest = min(w for w in (11, 15, 19, 21, 25, 41) if strength_in_the_middle(w) 
             "(41, 'b')": 'smaller ones',
             "(21, 'a')": 'no noise',
             "(21, 'c')": 'no threshold'}),
+    Exercise(
+        '06_your_digit', 'q4',
+        measures_cost,
+        right='With one function you can measure anything that may be different in your photos. '
+              'What costs nothing needs no step in the reader.',
+        tip='Compute the accuracy twice, for `x` and for `change(x)`, as in the cell that broke '
+            'the images: `(predict_probs(network, x).argmax(1) == y).float().mean()`.',
+        answer="""\
+def cost(change):
+    before = (predict_probs(network, x).argmax(1) == y).float().mean()
+    after = (predict_probs(network, change(x)).argmax(1) == y).float().mean()
+    return 100*(before - after)
+cost""",
+        mistakes={
+            'lambda change: (predict_probs(network, change(x)).argmax(1) == y).float().mean()':
+                "doesn't give 0",
+            'lambda change: 0': "doesn't use",
+            """\
+def cost(change):
+    before = (predict_probs(network, x).argmax(1) == y).float().mean()
+    after = (predict_probs(network, change(x)).argmax(1) == y).float().mean()
+    return 100*(after - before)
+cost""": 'the sign',
+            """\
+def cost(change):
+    before = (predict_probs(network, x).argmax(1) == y).float().mean()
+    after = (predict_probs(network, change(x)).argmax(1) == y).float().mean()
+    return before - after
+cost""": 'that is a fraction',
+            'lambda: 0': 'it stops with',
+            '53': 'we need a function'}),
 ]
 
 # %% ../nbs/library/answers_06_to_07.ipynb #0741aae6

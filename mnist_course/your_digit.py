@@ -38,6 +38,7 @@ def to_gray(
     gray = open_image(source).resized(WORK).rgb.mean(2)
     return cv2.GaussianBlur(gray, (0, 0), 1)
 
+# %% ../nbs/06_your_digit.ipynb #371622b6
 def with_dark_ink(
     gray:np.ndarray, # (H,W), 0…255
 )->np.ndarray: # the same, or its negative
@@ -87,6 +88,7 @@ def otsu_threshold(
     mean_above = (sums.sum() - sums.cumsum())/np.maximum(n_above, 1)
     return int((n_below*n_above*(mean_above - mean_below)**2).argmax())
 
+# %% ../nbs/06_your_digit.ipynb #35a47785
 def binarize(
     ink:np.ndarray, # (H,W), 0…1
 )->np.ndarray: # (H,W) booleans

@@ -78,7 +78,14 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'page = np.full((90, 90), 200, np.float32)\n'
     'page[10:80, 35:55] = 50\n'
     'def strength_in_the_middle(window):\n'
-    '    return float(1 - page[45, 45]/estimate_background(page, window)[45, 45])',
+    '    return float(1 - page[45, 45]/estimate_background(page, window)[45, 45])\n'
+    'from mnist_course.data import load_mnist, split\n'
+    'from mnist_course.evaluation import predict_probs\n'
+    'from mnist_course.files import ASSETS\n'
+    'from mnist_course.training import load_model\n'
+    "network = load_model(ASSETS/'course_model.pth', device='cpu')\n"
+    'images, labels = split(load_mnist()[0])[1]\n'
+    'x, y = images[:200], labels[:200]',
     '07_finder': 'import cv2, numpy as np; from mnist_course.pages import ellipse\n'
     + defined_on('07_finder', 'spots'),
     '08_inference': 'import cv2\n'
