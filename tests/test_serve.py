@@ -14,6 +14,7 @@ import urllib.request
 from base64 import b64encode
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,8 +24,10 @@ from PIL import Image
 import mnist_course
 from checks import command
 from conftest import HEARS_CTRL_C, ROOT, a_bomb, call, in_python
+from mnist_course import serve as serving
 from mnist_course import web_api
 from mnist_course.architectures import MODELS, create_model
+from mnist_course.data import normalize
 from mnist_course.inference import predict
 from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MnistCNN, count_parameters
@@ -148,6 +151,32 @@ def test_every_network_has_the_maps_of_its_first_convolution_or_none(name):
         )
 
 
+def test_the_maps_are_shades_from_nothing_to_the_strongest_answer():
+    model = create_model('MnistCNN').eval()
+    torch.manual_seed(0)
+    image = torch.randint(256, (28, 28), dtype=torch.uint8)
+    with torch.no_grad():
+        answers = model.conv1(normalize(image[None])).clamp(min=0).flatten()
+    shades = torch.tensor(first_maps(model, image)['values'])
+    assert (shades - 255 * answers / answers.max()).abs().max() <= 0.51
+    torch.nn.init.zeros_(model.conv1.weight)
+    torch.nn.init.zeros_(model.conv1.bias)
+    assert not any(first_maps(model, image)['values'])
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', '0.0.0.0', '::', '192.168.0.7'])
+def test_the_browser_opens_an_address_that_it_can_reach(host, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        serving.threading,
+        'Timer',
+        lambda wait, do, args: SimpleNamespace(start=lambda: opened.extend(args)),
+    )
+    serving.open_soon('http://there:8000/', host)
+    everywhere = host in ('0.0.0.0', '::')
+    assert opened == ['http://127.0.0.1:8000/' if everywhere else 'http://there:8000/']
+
+
 def test_the_maps_are_computed_where_the_network_is(monkeypatch):
     "No test has a GPU; that the image is moved to the weights is all that can be seen here."
     moved = []
@@ -241,6 +270,15 @@ def test_what_cannot_be_read_gets_a_status_and_a_sentence(client, path, fault):
         and len(reply.json['error']) > 10
     )
     assert client.post(path, data=SMALL).status_code == 200
+
+
+def test_each_status_has_its_sentence(client, monkeypatch):
+    assert '/api/predict' in client.get('/nothing').json['error']
+    assert 'POST' in client.get('/api/predict').json['error']
+    monkeypatch.setattr(web_api.Queue, 'result_of', lambda self, job: 1 / 0)
+    monkeypatch.setitem(client.application.config, 'PROPAGATE_EXCEPTIONS', False)
+    reply = client.post('/api/predict', data=SMALL)
+    assert reply.status_code == 500 and 'not with what you sent' in reply.json['error']
 
 
 @pytest.mark.parametrize(
