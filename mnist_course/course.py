@@ -92,7 +92,7 @@ def course_map(
         raise ValueError(f'no notebook {today!r}; there are {", ".join(NOTEBOOKS)}')
     tracks = by_track()
     columns = max(map(len, tracks.values()))
-    ax = ax or plt.subplots(figsize=(1.4*columns + 1.4, 2.1))[1]
+    ax = ax or plt.subplots(figsize=(1.25*columns + 1.25, 1.9))[1]
     for row, (track, names) in enumerate(tracks.items()):
         ax.text(-.6, -row, track, ha='right', va='center', color='.4')
         for column, name in enumerate(names):
