@@ -659,7 +659,7 @@ my_loop""": 'same as before',
 
 # %% ../nbs/library/answers_01_to_03.ipynb #0dfabc99
 QUIZ['03_training'] = Questions([
-    Quiz('03_training', 'a', 'The training loss falls, the validation loss rises. What is it?', {
+    Quiz('03_training', 'a', 'Training loss falls, validation loss rises. What does it mean?', {
         'Underfitting': 'Then the training loss would stay high, too.',
         'Overfitting':
             'The network memorizes its images instead of learning the task. More images, dropout, '
@@ -674,7 +674,7 @@ QUIZ['03_training'] = Questions([
                                     'falls.'}, right=1),
     Quiz('03_training', 'c', 'What does `optimizer.zero_grad()` do?', {
         'It sets the weights to 0': 'It does not touch the weights.',
-        'It forgets the slopes of the last batch':
+        'It clears the slopes of the last batch':
             'Without it, PyTorch adds the new slopes to the old ones.',
         'It makes the loss 0': 'The loss is computed anew from each batch.'}, right=1),
 ])
@@ -708,7 +708,7 @@ EXERCISES['03b_tuning'] = [
     Exercise(
         '03b_tuning', 'q1',
         needs_function(judge_dropout),
-        right='That is all of dropout. PyTorch has it as `nn.Dropout` and `F.dropout`.',
+        right="That's all there is to dropout. PyTorch has it as `nn.Dropout` and `F.dropout`.",
         tip='`torch.rand(features.shape)` is below p for a fraction p of the features. How much '
             'larger do the others have to be, if only 1 − p of them are left?',
         answer="""\
@@ -762,7 +762,8 @@ QUIZ['03b_tuning'] = Questions([
                             'loss?', {
         'The validation images are easier': 'They are of the same kind.',
         'Dropout is on while the network trains, and off when it is tested':
-            'And the training loss is a mean over an epoch in which the network still improved.',
+            'And the training loss is a mean over an epoch in which the network was still '
+            'improving.',
         'There is a bug': 'It is what you should expect with dropout and few epochs.'}, right=1),
     Quiz('03b_tuning', 'b', 'What does augmentation change?', {
         'The labels': 'The labels stay. Only changes that fit the label are allowed.',
@@ -774,7 +775,7 @@ QUIZ['03b_tuning'] = Questions([
         'It fails': 'It runs, and nothing warns you.',
         'It ends with the same network':
             'The optimizer has forgotten its running means, the schedule starts again, and the '
-            'images come in another order.',
-        'It ends with another network':
+            'images come in a different order.',
+        'It ends with a different network':
             'The optimizer, the schedule and the random numbers decide as well.'}, right=2),
 ])

@@ -59,7 +59,7 @@ def plot_history(
     if axes is None:
         axes = plt.subplots(1, 2, figsize=(9, 2.8), layout='constrained')[1]
     row = next(r for r in history if r['epoch'] == (kept or history[-1]['epoch']))
-    mark = f'{"kept" if kept is None else "marked"}: epoch {row["epoch"]}'
+    mark = f'{"last" if kept is None else "marked"}: epoch {row["epoch"]}'
     for ax, what in zip(axes, ('loss', 'accuracy')):
         draw_column(ax, history, what, row, mark)
     axes[0].set_title(f'Validation loss {row["valid_loss"]:.3f}')

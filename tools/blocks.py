@@ -51,15 +51,15 @@ def facts() -> str:
         [
             '',
             f'- **It reads your own handwriting**: {photos["two networks"]} of '
-            f'{photos["images"]} photos of paper, and {read_of} (95 % interval {100 * low:.0f} to '
-            f'{100 * high:.0f} %). We looked at these images while we built it, so expect a '
-            'little less on yours.',
+            f'{photos["images"]} photos of paper, and {read_of} (95% interval: {100 * low:.0f} to '
+            f'{100 * high:.0f}%). We looked at these images while building it, so expect slightly '
+            'lower accuracy on yours.',
             '- **It needs no internet and no GPU**: MNIST and the trained networks come with it. '
             'After the setup, nothing is downloaded.',
-            f'- **It is fast, and shows why**: {spread(fast["test_accuracy"])} of the test images '
-            f'after {seconds(fast):.1f} seconds of training on two processor cores.',
+            f"- **It's fast, and it shows why**: {spread(fast['test_accuracy'])} of the test "
+            f'images after {seconds(fast):.1f} seconds of training on two processor cores.',
             f'- **Its exercises give feedback**: {exercises} exercises tell you what is wrong '
-            f'with *your* answer, and {questions} questions reply to each option.',
+            f'with *your* answer, and {questions} quiz questions respond to every choice.',
             '',
         ]
     )
@@ -284,7 +284,7 @@ def table(timings: dict, folder: str) -> str:
             time = minutes(timings[name]) if name in timings else 'not yet measured'
             rows.append(f'| [{name}]({folder}{name}.ipynb) | {NOTEBOOKS[name][1]} | {time} |')
     return '\n'.join(
-        ['', '', '| page | what it teaches | running it |', '|---|---|---|', *rows, '', '']
+        ['', '', '| page | what it teaches | run time |', '|---|---|---|', *rows, '', '']
     )
 
 
@@ -313,12 +313,10 @@ def lessons(runs: dict) -> str:
 
 
 def minutes(seconds: float) -> str:
-    "Seconds in words: '8 seconds', '2:05 minutes'."
-    return (
-        f'{seconds:.0f} seconds'
-        if seconds < 60
-        else f'{int(seconds) // 60}:{int(seconds) % 60:02} minutes'
-    )
+    "Seconds in words: '8 seconds', '2 min 5 s'."
+    if seconds < 60:
+        return f'{seconds:.0f} seconds'
+    return f'{int(seconds) // 60} min {int(seconds) % 60} s'
 
 
 def fill_all() -> None:
