@@ -125,6 +125,7 @@ def label_lines(
     gap:float=.09, # least distance between two labels, as a fraction of the height of the axes
 )->'Axes': # the same
     "Write the label of each line at its right end, in place of a legend."
+    ax.get_ylim() # now matplotlib has to work out the limits
     to_axes = ax.transData - ax.transAxes # from data to fractions of the axes
     ends = []
     for line in ax.get_lines():
