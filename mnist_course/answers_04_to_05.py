@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from .exercises import Exercise, both, choice, needs_function, number
+from .exercises import (
+    Exercise, both, choice, needs_function, number, with_change)
 from .quiz import Questions, Quiz
 
 # %% ../nbs/library/answers_04_to_05.ipynb #f1d8b1c8
@@ -293,6 +294,19 @@ def judge_drop_map(
     return (f'at row 3, column 7 the score drops by {ink[3, 7]:.0f}, and your map says '
             f'{drops[3, 7]:.0f}')
 
+# %% ../nbs/library/answers_04_to_05.ipynb #8ec7d05f
+DROP_MAP = """\
+def drop_map(score, image, size):
+    places = 29 - size
+    drops = torch.zeros(places, places)
+    for row in range(places):
+        for column in range(places):
+            covered = image.clone()
+            covered[row:row+size, column:column+size] = 0
+            drops[row, column] = score(image) - score(covered)
+    return drops
+drop_map"""
+
 # %% ../nbs/library/answers_04_to_05.ipynb #29d48242
 EXERCISES['05_visualization'] = [
     Exercise(
@@ -326,29 +340,12 @@ with torch.inference_mode():
               'covered it, and sends all squares through the network as one batch.',
         tip='`image.clone()` makes a fresh copy. `row:row+size` are the rows of the square. The '
             'drop is the score of the whole image less that of the covered one.',
-        answer="""\
-def drop_map(score, image, size):
-    places = 29 - size
-    drops = torch.zeros(places, places)
-    for row in range(places):
-        for column in range(places):
-            covered = image.clone()
-            covered[row:row+size, column:column+size] = 0
-            drops[row, column] = score(image) - score(covered)
-    return drops
-drop_map""",
+        answer=DROP_MAP,
         mistakes={
-            """\
-def drop_map(score, image, size):
-    places = 29 - size
-    drops = torch.zeros(places, places)
-    for row in range(places):
-        for column in range(places):
-            covered = image
-            covered[row:row+size, column:column+size] = 0
-            drops[row, column] = score(image) - score(covered)
-    return drops
-drop_map""": 'it changes the image',
+            with_change(
+                DROP_MAP, 'covered = image.clone()',
+                'covered = image'
+            ): 'it changes the image',
             """\
 def drop_map(score, image, size):
     places = 29 - size
@@ -360,72 +357,30 @@ def drop_map(score, image, size):
             drops[row, column] = score(image) - score(covered)
     return drops
 drop_map""": 'earlier squares are still there',
-            """\
-def drop_map(score, image, size):
-    places = 29 - size
-    drops = torch.zeros(places, places)
-    for row in range(places):
-        for column in range(places):
-            covered = image.clone()
-            covered[row:row+size, column:column+size] = 0
-            drops[row, column] = score(covered) - score(image)
-    return drops
-drop_map""": 'wrong sign',
-            """\
-def drop_map(score, image, size):
-    places = 29 - size
-    drops = torch.zeros(places, places)
-    for row in range(places):
-        for column in range(places):
-            covered = image.clone()
-            covered[row:row+size, column:column+size] = 0
-            drops[row, column] = score(covered)
-    return drops
-drop_map""": 'the score itself',
-            """\
-def drop_map(score, image, size):
-    places = 29 - size
-    drops = torch.zeros(places, places)
-    for row in range(places):
-        for column in range(places):
-            covered = image.clone()
-            covered[row, column] = 0
-            drops[row, column] = score(image) - score(covered)
-    return drops
-drop_map""": 'single pixels',
-            """\
-def drop_map(score, image, size):
-    places = 29 - size
-    drops = torch.zeros(places, places)
-    for row in range(places):
-        for column in range(places):
-            covered = image.clone()
-            covered[column:column+size, row:row+size] = 0
-            drops[row, column] = score(image) - score(covered)
-    return drops
-drop_map""": 'rows and columns are swapped',
-            """\
-def drop_map(score, image, size):
-    places = 29 - size
-    drops = torch.zeros(places, places)
-    for row in range(places):
-        for column in range(places):
-            covered = image.clone()
-            covered[row:row+size, column:column+size] = 255
-            drops[row, column] = score(image) - score(covered)
-    return drops
-drop_map""": 'paper is 0',
-            """\
-def drop_map(score, image, size):
-    places = 28 - size
-    drops = torch.zeros(places, places)
-    for row in range(places):
-        for column in range(places):
-            covered = image.clone()
-            covered[row:row+size, column:column+size] = 0
-            drops[row, column] = score(image) - score(covered)
-    return drops
-drop_map""": 'fits in 24 places',
+            with_change(
+                DROP_MAP, 'drops[row, column] = score(image) - score(covered)',
+                'drops[row, column] = score(covered) - score(image)'
+            ): 'wrong sign',
+            with_change(
+                DROP_MAP, 'drops[row, column] = score(image) - score(covered)',
+                'drops[row, column] = score(covered)'
+            ): 'the score itself',
+            with_change(
+                DROP_MAP, 'covered[row:row+size, column:column+size] = 0',
+                'covered[row, column] = 0'
+            ): 'single pixels',
+            with_change(
+                DROP_MAP, 'covered[row:row+size, column:column+size] = 0',
+                'covered[column:column+size, row:row+size] = 0'
+            ): 'rows and columns are swapped',
+            with_change(
+                DROP_MAP, 'covered[row:row+size, column:column+size] = 0',
+                'covered[row:row+size, column:column+size] = 255'
+            ): 'paper is 0',
+            with_change(
+                DROP_MAP, 'places = 29 - size',
+                'places = 28 - size'
+            ): 'fits in 24 places',
             '3': 'we need a function'}),
     Exercise(
         '05_visualization', 'q3',

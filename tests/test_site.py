@@ -174,7 +174,7 @@ def shown(path: Path) -> list[str]:
     code = [
         re.sub(r'^#\|.*\n?', '', source(c), flags=re.M).strip()
         for c in cells(path)
-        if not HIDDEN.search(source(c))
+        if not HIDDEN.search(source(c)) and 'check' not in tags(c)
     ]
     return [c for c in code if c]
 
@@ -242,6 +242,7 @@ def test_page_shows_each_cell_that_is_not_hidden(parsed, path):
     ]
     code = [lines(c) for c in page.code]
     assert not any(h in code for h in hidden)
+    assert not any(c['outputs'] for c in cells(path) if 'check' in tags(c))  # they are left out
 
 
 @pytest.mark.parametrize('path', notebooks(), ids=lambda p: p.stem)

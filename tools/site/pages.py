@@ -132,7 +132,7 @@ def page_cells(
                 ),
             }
         ]
-    if cell['cell_type'] != 'code' or HIDDEN.search(text) or 'remove-cell' in tags(cell):
+    if cell['cell_type'] != 'code' or HIDDEN.search(text) or 'check' in tags(cell):
         return []
     code = DIRECTIVE.sub('', text).strip('\n')
     if not code and not cell['outputs']:
@@ -187,7 +187,7 @@ def page(
     about = re.search(r'^> *(.*)', source(first), re.M)
     return dict(
         name=name,
-        title=title_of(nb, '' if inside else path.stem[:2]),
+        title=title_of(nb, '' if inside else path.stem.split('_')[0]),
         about=about[1] if about else '',
         minutes=minutes,
         module=module_of(nb),
