@@ -54,6 +54,15 @@ def test_a_clean_notebook_gives_no_complaint(tmp_path):
     )
 
 
+def test_the_first_line_of_a_guess_is_not_its_answer(tmp_path):
+    nb = notebook(printed('42'), code='print(42)', tags=['guess'])
+    first, answer = nb['cells'][1]['outputs']
+    assert '42' in str(answer) and '42' not in str(first)
+    assert clean(nb) == nb and not complaints(nb, tmp_path)
+    del nb['cells'][1]['outputs'][0]
+    assert complaints(nb, tmp_path)
+
+
 @pytest.mark.parametrize(
     'tag, fold', [('guess', 'outputs_hidden'), ('hide-input', 'source_hidden')]
 )

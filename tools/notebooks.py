@@ -13,6 +13,11 @@ FOLDS = {  # a tag of a code cell -> what JupyterLab folds away
     'hide-input': 'source_hidden',
     'guess': 'outputs_hidden',
 }
+NOTICE = {  # comes first in a folded output, for JupyterLab shows the first line of what it folds
+    'output_type': 'display_data',
+    'metadata': {},
+    'data': {'text/plain': ['Guess first, then click here.']},
+}
 SECONDS_A_LINE = 5  # to read a line of open code
 WORDS_A_MINUTE = 200
 
@@ -93,6 +98,12 @@ def merged(outputs: list[dict]) -> list[dict]:
     return result
 
 
+def behind_a_notice(outputs: list[dict]) -> list[dict]:
+    "The outputs of a guess, without the answer in the first line."
+    rest = [o for o in outputs if o != NOTICE]
+    return [NOTICE, *rest] if rest else []
+
+
 def clean(nb: dict) -> dict:
     "A notebook as it is committed."
     nb['metadata'] = {
@@ -108,6 +119,8 @@ def clean(nb: dict) -> dict:
             cell['outputs'] = (
                 [] if live else merged([o for o in map(clean_output, cell['outputs']) if o])
             )
+            if 'guess' in tags(cell):
+                cell['outputs'] = behind_a_notice(cell['outputs'])
     return nb
 
 
