@@ -88,6 +88,11 @@ def must_show(code: str) -> str:
     return 'an output' if plain and not code.rstrip().endswith(';') else ''
 
 
+def spoils(cell: dict) -> bool:
+    "Whether a folded cell begins with a check: JupyterLab shows the first line of what it folds."
+    return 'hide-input' in tags(cell) and source(cell).lstrip().startswith('assert')
+
+
 def about_cell(cell: dict) -> list[str]:
     "What is wrong with one cell."
     if cell['cell_type'] != 'code':
@@ -98,7 +103,7 @@ def about_cell(cell: dict) -> list[str]:
         )
     if 'interactive' in tags(cell):
         return ['is interactive and committed with an output'] if cell['outputs'] else []
-    wrong = []
+    wrong = ['shows its check where it is folded: begin with a comment'] if spoils(cell) else []
     for output in cell['outputs']:
         wrong += about_output(output)
     if not re.search(r'^#\| *eval: *false', source(cell), re.M):

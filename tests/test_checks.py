@@ -63,6 +63,14 @@ def test_the_first_line_of_a_guess_is_not_its_answer(tmp_path):
     assert complaints(nb, tmp_path)
 
 
+def test_a_folded_check_does_not_show_its_first_line(tmp_path):
+    def folded(code):
+        return complaints(notebook(code=code, tags=['hide-input', 'check']), tmp_path)
+
+    assert 'begin with a comment' in folded('assert answer == 42')
+    assert not folded('# our own check\nassert answer == 42')
+
+
 @pytest.mark.parametrize(
     'tag, fold', [('guess', 'outputs_hidden'), ('hide-input', 'source_hidden')]
 )
