@@ -26,7 +26,7 @@ from .architectures import name_and_config, unwrapped
 from .augmentation import augment
 from .checkpoints import Run, load_checkpoint, resume_checkpoint, save_checkpoint
 from .data import Batches, Data, normalize
-from .devices import best_device
+from .devices import best_device, device_of
 from .history import COLUMNS, Rows, print_row
 from .recipe import Recipe
 
@@ -61,8 +61,9 @@ def take_step(
 )->tuple[Tensor, Tensor]: # loss and logits before the step
     "Forward, loss, backward, step."
     short = recipe.bfloat16 and has_bfloat16()
+    xb = augment(xb, recipe)
     with torch.autocast('cpu', torch.bfloat16, enabled=short):
-        logits = model(augment(xb, recipe)).float()
+        logits = model(xb).float()
     loss = loss_func(logits, yb, recipe.smoothing)
     opt.zero_grad()
     loss.backward()
@@ -158,7 +159,11 @@ def choose_threads(
 # %% ../nbs/library/fitting.ipynb #35bf32c2
 @contextmanager
 def process_as_before()->Iterator[None]:
-    "Put back, at the end, the caller's random numbers, threads and treatment of tiny numbers."
+    """Put back, at the end, what training sets for the whole process.
+
+    These are the random numbers, the threads, the treatment of tiny numbers and cuDNN's choice of
+    algorithms."""
+    repeatable = torch.backends.cudnn.deterministic
     flushed = (torch.tensor(1e-30)*1e-10).item() == 0
     threads = torch.get_num_threads()
     apple = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
@@ -166,6 +171,7 @@ def process_as_before()->Iterator[None]:
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             yield
     finally:
+        torch.backends.cudnn.deterministic = repeatable
         torch.set_flush_denormal(flushed)
         torch.set_num_threads(threads)
         if apple is not None:
@@ -269,7 +275,7 @@ def one_epoch(
 # %% ../nbs/library/fitting.ipynb #595b12f5
 @process_as_before()
 def fit(
-    model:nn.Module, # learns in place, and is moved to `device`
+    model:nn.Module, # learns in place; it may be on another device, and comes back to its own
     train:Data, # images (N,28,28) uint8 and labels (N,)
     valid:Data, # the same, not learned from
     recipe:Recipe=Recipe(), # epochs, batch size, learning rate, augmentation
@@ -290,7 +296,7 @@ def fit(
     Raises ValueError when the loss runs away, the recipe is for another network, or the checkpoint
     of another run."""
     check_fit(model, recipe, checkpoint, resume)
-    device = torch.device(device or best_device())
+    device, home = torch.device(device or best_device()), device_of(model)
     model.to(device).to(memory_format=torch.channels_last)
     train_dl = ManyPasses(*train, recipe.passes, recipe.bs, device)
     loaders = train_dl, Batches(*valid, bs=250, device=device)  # fits the processor's cache
@@ -299,6 +305,7 @@ def fit(
         threads = threads_for(model, recipe, steps, checkpoint if resume else None)
     torch.set_num_threads(threads or torch.get_num_threads())
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.deterministic = True  # else a graphics card adds up in any order
     torch.manual_seed(seed)
     opt = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
     schedule = make_schedule(opt, recipe, steps)
@@ -313,5 +320,5 @@ def fit(
             save_checkpoint(checkpoint, *state, history, run)
         if report:
             report(history)
-    model.eval()
+    model.to(home).eval()
     return history

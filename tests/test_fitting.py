@@ -327,6 +327,26 @@ def test_a_resumed_run_takes_the_threads_of_its_checkpoint(monkeypatch, tmp_path
     trained(recipe, checkpoint=checkpoint, resume=True)
 
 
+def test_the_network_comes_back_to_its_own_device(monkeypatch):
+    model = create_model('linear')
+    monkeypatch.setattr(fitting, 'device_of', lambda model: torch.device('meta'))
+    fit(model, FEW, FEW_VALID, Recipe(epochs=1), device='cpu', threads=1, report=None)
+    assert next(model.parameters()).is_meta
+
+
+def test_images_are_augmented_in_full_precision(monkeypatch):
+    short = []
+
+    def augment(xb, recipe):
+        short.append(torch.is_autocast_enabled('cpu'))
+        return xb
+
+    monkeypatch.setattr(fitting, 'augment', augment)
+    monkeypatch.setattr(fitting, 'has_bfloat16', lambda: True)
+    trained(replace(RECIPES['fast'], tilt=10))
+    assert short and not any(short)
+
+
 def test_fit_puts_the_number_of_threads_back():
     before = torch.get_num_threads()
     trained(Recipe(epochs=1), threads=before + 1)

@@ -207,6 +207,7 @@ def test_training_leaves_the_process_as_it_was(flushed, digits, tmp_path):
             quiet(m, *digits, Recipe(epochs=3, lr=1e12))
         assert torch.equal(torch.get_rng_state(), before)
         assert tiny_is_zero() == flushed
+        assert not torch.backends.cudnn.deterministic
     finally:
         torch.set_flush_denormal(False)
 

@@ -49,7 +49,7 @@ def test_each_recipe_trains_by_its_name_and_its_network_is_read_again(name, mnis
         recipe.lr,
         1,
     )
-    model = load_model(tmp_path / 'mnist_model.pth')
+    model = load_model(tmp_path / 'mnist_model.pth', 'cpu')
     assert (
         model.header['seed'] == 7
         and model.header['recipe']['name'] == name
