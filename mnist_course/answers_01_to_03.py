@@ -22,6 +22,42 @@ from .quiz import Questions, Quiz
 EXERCISES: dict[str, list[Exercise]] = {} # page -> its exercises, in order
 QUIZ: dict[str, Questions] = {} # page -> its questions, in order
 
+# %% ../nbs/library/answers_01_to_03.ipynb #f3b8fdfe
+def pieces_wrong(
+    pieces:list[Tensor], # what the reader's function returns
+    n:int,
+    size:int, # of each piece, but for the last one
+)->str: # what is wrong with them, or ''
+    "Judge one list of mini-batches."
+    lengths = [len(piece) for piece in pieces]
+    if sum(lengths) < n:
+        return (f'of {n} positions, only {sum(lengths)} are in your batches: the last batch may '
+                'be smaller than the others')
+    order = torch.cat([torch.as_tensor(piece).flatten() for piece in pieces])
+    if sorted(order.tolist()) != list(range(n)):
+        return f'each position from 0 to {n - 1} should occur once: shuffle first, then cut'
+    if lengths != [min(size, n - start) for start in range(0, n, size)]:
+        return f'with n={n} and size={size}, your batches have {lengths} positions'
+    return ''
+
+@needs_function
+def makes_batches(
+    answer:Callable, # the reader's function of n and size
+)->str: # what is wrong with it, or ''
+    "Judge a function that should cut shuffled positions into mini-batches."
+    for n, size in ((10, 4), (64, 64), (1000, 64)):
+        pieces = answer(n, size)
+        if pieces is None:
+            return 'it gives nothing back: is there a `return`?'
+        pieces = [] if isinstance(pieces, Tensor) else list(pieces)
+        if not pieces or not all(isinstance(piece, Tensor | list) for piece in pieces):
+            return 'a list of tensors is wanted, one for each batch'
+        if wrong := pieces_wrong(pieces, n, size):
+            return wrong
+    orders = {tuple(torch.cat([torch.as_tensor(p) for p in answer(1000, 64)]).tolist())
+              for _ in range(2)}
+    return '' if len(orders) == 2 else 'it gives the same order each time: shuffle the positions'
+
 # %% ../nbs/library/answers_01_to_03.ipynb #a30b0f91
 def nearest_cases()->list[tuple[Tensor, Tensor, Tensor]]: # an image, examples, their labels
     "Ten examples at a time, one of which is the image with some noise."
@@ -186,6 +222,24 @@ hits = (answers == y_train[:2000]).float()
             "(.135, 'c')": 'how many images'}),
     Exercise(
         '01_data', 'q4',
+        makes_batches,
+        right='Pick the images and the labels by the same positions, and you have the '
+              'mini-batches of an epoch.',
+        tip='`torch.randperm(n)` gives the positions in random order, and `.split(size)` cuts '
+            'a tensor into pieces.',
+        answer="""\
+def batches_of(n, size):
+    return torch.randperm(n).split(size)
+batches_of""",
+        mistakes={
+            'lambda n, size: torch.arange(n).split(size)': 'the same order',
+            'lambda n, size: torch.randint(n, (n,)).split(size)': 'occur once',
+            'lambda n, size: torch.randperm(n).split(n//size)': 'have [',
+            'lambda n, size: torch.randperm(n)[:n//size*size].split(size)': 'only 8',
+            'lambda n, size: torch.randperm(n)': 'a list of tensors',
+            'lambda n, size: None': 'return'}),
+    Exercise(
+        '01_data', 'q5',
         is_nearest,
         right='That is the nearest-neighbor classifier. With 5,000 training images as its '
               'examples, it reads 95% of the validation images, nine percentage points more than '

@@ -9,6 +9,7 @@ __all__ = ['Quiz', 'Questions']
 import os
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from .exercises import Reply, as_html
 from .progress import remember
@@ -21,7 +22,14 @@ class Quiz:
     name:str # 'a'
     question:str
     options:dict[str, str] # option -> reply
-    right:int # the number of the right option, from 0
+    right:int # the number of the right option as written here, from 0
+
+    def __post_init__(self)->None:
+        "Put the options in an order that says nothing, and is the same each time."
+        right = list(self.options)[self.right]
+        mixed = sorted(self.options, key=lambda text: crc32((self.question + text).encode()))
+        object.__setattr__(self, 'options', {text: self.options[text] for text in mixed})
+        object.__setattr__(self, 'right', mixed.index(right))
 
     def letters(self)->str:
         "The letters of the options."

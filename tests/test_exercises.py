@@ -280,11 +280,12 @@ def test_what_is_answered_is_remembered_and_survives_a_damaged_file(monkeypatch,
     q1.check(0)
     assert answered() == {}
     q1.check((200 / 255 - 0.1307) / 0.3081)
-    quiz_of('01_data')[0].choose('b')
+    question = quiz_of('01_data')[0]
+    question.choose(question.letters()[question.right])
     assert (
         answered() == {'01_data': ['q2', 'a']}
-        and progress().rows()[0] == ('01_data', 2, 7)
-        and '2 of 7' in repr(progress())
+        and progress().rows()[0] == ('01_data', 2, 8)
+        and '2 of 8' in repr(progress())
     )
     (tmp_path / 'progress.json').write_text('{"01_data": [')
     assert (
@@ -356,6 +357,11 @@ def test_under_test_nothing_is_written(monkeypatch, tmp_path):
     assert done.returncode == 0 and 'Right' in done.stdout and '[]' in done.stdout, done.stderr
 
 
+def test_no_letter_is_right_much_more_often_than_the_others():
+    right = [quiz.letters()[quiz.right] for page in QUIZ for quiz in quiz_of(page)]
+    assert all(0.2 < right.count(letter) / len(right) < 0.45 for letter in 'abc')
+
+
 def test_a_question_is_text_without_widgets_and_a_widget_with_them(monkeypatch):
     questions = quiz_of('01_data')
     monkeypatch.setenv('IN_TEST', '1')
@@ -369,7 +375,8 @@ def test_a_question_is_text_without_widgets_and_a_widget_with_them(monkeypatch):
     assert any('widget' in kind for kind in questions._repr_mimebundle_())
     box = questions[0].widget()
     assert box.children[1].value is None
-    box.children[1].value = 'a'
+    right = questions[0].letters()[questions[0].right]
+    box.children[1].value = 'b' if right == 'a' else 'a'
     assert 'Not yet' in box.children[2].value and answered() == {}
-    box.children[1].value = 'b'
+    box.children[1].value = right
     assert 'Right' in box.children[2].value and answered() == {'01_data': ['a']}

@@ -23,7 +23,6 @@ def blocks() -> dict[str, str]:
     return {
         **{f'time:{name}': minutes(seconds) for name, seconds in timings.items()},
         **{f'reading:{path.stem}': f'{reading_minutes(path)} minutes' for path in notebooks()},
-        'notebooks:00': table(timings, ''),
         'notebooks:readme': table(timings, 'nbs/'),
         'notebooks:teaching': lessons(runs),
         'bench': measured(read('bench.json')),
