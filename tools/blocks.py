@@ -45,18 +45,22 @@ def facts() -> str:
     exercises = sum(map(len, EXERCISES.values()))
     questions = sum(map(len, QUIZ.values()))
     low, high = wilson_interval(every['two networks'], every['images'])
-    read_of = f'{every["two networks"]} of {every["images"]} handwritten images in all'
+    read_of = (
+        f'{every["two networks"]} of {every["images"]} handwritten images in all, '
+        f'by {own["writers"]} people'
+    )
     return '\n'.join(
         [
             '',
             f'- **It reads your own handwriting**: {photos["two networks"]} of '
             f'{photos["images"]} photos of paper, and {read_of} (95% interval: {100 * low:.0f} to '
-            f'{100 * high:.0f}%). We looked at these images while building it, so expect slightly '
-            'lower accuracy on yours.',
+            f'{100 * high:.0f}%). We looked at these images while building it, and '
+            'other people write differently, so expect slightly lower accuracy on yours.',
             '- **It needs no internet and no GPU**: MNIST and the trained networks come with it. '
             'After the setup, nothing is downloaded.',
-            f"- **It's fast, and it shows why**: {spread(fast['test_accuracy'])} of the test "
-            f'images after {seconds(fast):.1f} seconds of training on two processor cores.',
+            f"- **It's fast, and it shows why**: {mean(fast['test_accuracy']):.0%} of the test "
+            f'images after {seconds(fast):.1f} seconds of training on two processor cores; '
+            f'exactly, {spread(fast["test_accuracy"])}.',
             f'- **Its exercises give feedback**: {exercises} exercises tell you what is wrong '
             f'with *your* answer, and {questions} quiz questions respond to every choice.',
             '',
