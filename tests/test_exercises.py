@@ -20,6 +20,7 @@ from mnist_course.progress import answered, remember
 PAGES = [
     '01_data',
     '02_model',
+    '02b_convolution',
     '03_training',
     '03b_tuning',
     '04_evaluation',
@@ -50,7 +51,8 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'train = load_mnist()[0]\n'
     '(x_train, y_train), (x_valid, y_valid) = split(train)\n'
     'means = mean_digits(x_train, y_train)',
-    '02_model': 'from mnist_course.model import *\nmodel = MnistCNN().eval()',
+    '02_model': '',
+    '02b_convolution': 'from mnist_course.model import *\nmodel = MnistCNN().eval()',
     '03_training': '',
     '03b_tuning': '',
     '04_evaluation': 'from mnist_course.data import load_mnist, split\n'
@@ -289,8 +291,8 @@ def test_what_is_answered_is_remembered_and_survives_a_damaged_file(monkeypatch,
     (tmp_path / 'progress.json').write_text('{"01_data": [')
     assert (
         answered() == {}
-        and exercises_of('02_model')[3].check('c').state == 'right'
-        and answered() == {'02_model': ['q4']}
+        and exercises_of('02b_convolution')[3].check('c').state == 'right'
+        and answered() == {'02b_convolution': ['q4']}
     )
     assert (
         tmp_path / 'progress-damaged.json'
@@ -340,9 +342,9 @@ def test_a_file_that_knows_pages_by_other_numbers_is_read_and_kept(monkeypatch, 
         and done['01_data'] == sum(done.values()) == 1
         and 'moved' not in repr(progress()) + progress()._repr_html_()
     )
-    assert exercises_of('02_model')[3].check('c').state == 'right' and answered() == {
+    assert exercises_of('02b_convolution')[3].check('c').state == 'right' and answered() == {
         **old,
-        '02_model': ['q4'],
+        '02b_convolution': ['q4'],
     }
 
 
@@ -350,7 +352,7 @@ def test_under_test_nothing_is_written(monkeypatch, tmp_path):
     monkeypatch.delenv('MNIST_COURSE_PROGRESS')
     done = in_python(
         "import os; os.environ['IN_TEST'] = '1'; from mnist_course.answers import exercises_of; "
-        "print(exercises_of('02_model')[3].check('c')); print(os.listdir())",
+        "print(exercises_of('02b_convolution')[3].check('c')); print(os.listdir())",
         tmp_path,
     )
     assert done.returncode == 0 and 'Right' in done.stdout and '[]' in done.stdout, done.stderr
