@@ -222,6 +222,24 @@ def test_a_function_with_a_blank_in_it_has_not_been_tried():
     assert q.check(lambda x: x).state == q.check(len).state == 'wrong'
 
 
+def test_a_network_is_told_where_it_gets_stuck_and_how_large_it_is():
+    check = exercises_of('02b_convolution')[1].check
+    nn = torch.nn
+    said = check(nn.Sequential(nn.Flatten(0))).text
+    assert said.startswith('layer 1, `Flatten`, mixes the images')
+    said = check(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 8, 30))).text
+    assert said.startswith('layer 2, `Conv2d`, cannot take 1 × 28 × 28 numbers')
+    assert '1 × 28 × 28 numbers come out' in check(nn.Sequential()).text
+    first = nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU())
+    second = nn.Sequential(nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Dropout(0.5))
+    network = nn.Sequential(first, second, nn.Flatten(), nn.Linear(784, 10))
+    reply = check(network)
+    assert reply.state == 'right' and reply.text.startswith('Your network has 9,098 parameters.')
+    assert network.training and second.training  # it is left as it was
+    two = nn.Sequential(first, second, nn.Flatten(), nn.Linear(784, 5), nn.Linear(5, 10))
+    assert check(two).text == 'we asked for a single linear layer.'
+
+
 def test_a_check_never_raises():
     class Odd:
         def __float__(self):
