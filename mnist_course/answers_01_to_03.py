@@ -504,8 +504,8 @@ def wrong_numbers(
         return ''
     height, width = right.shape
     known = {
-        'the kernel is turned by half a turn: its first weight belongs to the first pixel of '
-        'the window': answers_of(image, kernel.flip(0, 1)),
+        'the kernel is turned by half a turn, as in mathematics; in networks, its first weight '
+        'belongs to the first pixel of the window': answers_of(image, kernel.flip(0, 1)),
         'that adds up the pixels of the window; multiply each by its weight first':
             answers_of(image, torch.ones_like(kernel)),
         'that is the mean of the products; we need their sum': right/kernel.numel(),
