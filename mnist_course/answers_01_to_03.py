@@ -6,16 +6,19 @@
 __all__ = ['EXERCISES', 'QUIZ']
 
 # %% ../nbs/library/answers_01_to_03.ipynb #bd48c5e1
+import copy
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data import Batches, Data, load_mnist, normalize, split
-from .exercises import Blank, Exercise, both, choice, needs_function, number
-from .model import MnistCNN, linear_model
+from .exercises import (
+    Blank, Exercise, both, choice, needs_function, number, with_change)
+from .model import MnistCNN, count_parameters, linear_model
 from .quiz import Questions, Quiz
 
 # %% ../nbs/library/answers_01_to_03.ipynb #81c8408f
@@ -303,6 +306,199 @@ QUIZ['01_data'] = Questions([
             'dominates.'}, right=0),
 ])
 
+# %% ../nbs/library/answers_01_to_03.ipynb #3dd959ff
+def judge_size(
+    answer:Any, # the reader's four weights
+)->str: # what is wrong with them, or ''
+    "Judge the weights of three neurons that should give the size of a number."
+    if not isinstance(answer, list | tuple) or len(answer) != 4:
+        return 'four numbers are wanted, in brackets, with commas between them'
+    a, b, c, d = (float(weight) for weight in answer)
+
+    def output(x:float)->float:
+        return c*max(a*x, 0) + d*max(b*x, 0)
+
+    if all(abs(output(x) - abs(x)) < 1e-6 for x in (-3, -.5, 0, 2, 3)):
+        return ''
+    given = f'that gives {output(3):g} for 3 and {output(-3):g} for -3'
+    if a*b > 0:
+        return (f'{given}: a and b have the same sign, so for half of all numbers both neurons '
+                'give 0')
+    if output(3) == 3 and output(-3) == -3:
+        return f'{given}, which is the number itself: look at the sign of each neuron on its own'
+    return f'{given}; both should give 3'
+
+# %% ../nbs/library/answers_01_to_03.ipynb #91316ab9
+LOGITS = torch.tensor([2., 1., -1.]), torch.tensor([.5, -3., 0., 1.5])
+NOT_SOFTMAX:dict[str, Callable[[Tensor], Tensor]] = {  # what to say -> what the mistake gives
+    'raise e to the power of each first: with negative logits, that cannot be a probability':
+        lambda logits: logits/logits.sum(),
+    'these do not add up to 1: divide by their sum': torch.exp,
+    'divide by the sum of all powers, not by the largest':
+        lambda logits: logits.exp()/logits.exp().max(),
+    'divide by the sum of the powers, not by how many there are':
+        lambda logits: logits.exp()/len(logits),
+    'divide by the sum of the powers, not by that of the logits':
+        lambda logits: logits.exp()/logits.sum(),
+    'that raises 2 to the power of each; take e, by `logits.exp()`':
+        lambda logits: 2**logits/(2**logits).sum(),
+    'that is the logarithm of softmax': lambda logits: logits.log_softmax(0),
+}
+
+def wrong_probs(
+    value:Tensor, # what a reader's softmax gives
+    logits:Tensor,
+)->str: # '' if they are correct
+    "What is wrong with some probabilities."
+    right = logits.softmax(0)
+    if value.shape != right.shape:
+        return (f'{len(logits)} logits should give as many probabilities; yours have the shape '
+                f'{tuple(value.shape)}')
+    if torch.allclose(value, right, atol=1e-3):
+        return ''
+    for sentence, mistaken in NOT_SOFTMAX.items():
+        if torch.allclose(value, mistaken(logits), atol=1e-3):
+            return sentence
+    return (f'for the logits {logits.tolist()}, the first should be {right[0]:.3f}, not '
+            f'{value[0]:.3f}')
+
+@needs_function
+def judge_softmax(
+    answer:Callable, # the reader's function of logits
+)->str: # what is wrong with it, or ''
+    "Judge a function that should be softmax."
+    for logits in LOGITS:
+        try:
+            value = answer(logits.clone())
+        except Exception as e:
+            if 'converted to' in str(e):  # PyTorch, about a tensor in a function for one number
+                return '`math.exp` takes a single number; a tensor has `.exp()`'
+            return f'it is called with a tensor of logits, and raises {type(e).__name__}: {e}'
+        if value is None:
+            return 'it gives nothing back: is there a `return`?'
+        wrong = wrong_probs(torch.as_tensor(value).float(), logits)
+        if wrong:
+            return wrong
+    return ''
+
+# %% ../nbs/library/answers_01_to_03.ipynb #ca2ae4a0
+EXERCISES['02_model'] = [
+    Exercise(
+        '02_model', 'q1',
+        both(
+            number(-3.5, 0, {
+                -4: 'the first neuron: the bias is missing',
+                8.5: 'the first neuron: its third weight is negative',
+                4.5: 'the first neuron: multiply each weight by its input before you add up',
+                1.5: 'the first neuron: an input of 0 adds nothing, whatever its weight is',
+                0: "the first neuron: that's after ReLU, which isn't part of this layer"},
+                larger='too large for the first neuron', smaller='too small for the first neuron'),
+            number(4, 0, {
+                3: 'the second neuron: the bias is missing',
+                6: 'the second neuron: its first weight is negative',
+                8: 'the second neuron: an input of 0 adds nothing, whatever its weight is'},
+                larger='too large for the second neuron',
+                smaller='too small for the second neuron')),
+        right='Two neurons over the same three inputs make a linear layer with 8 parameters.',
+        tip='For each neuron: input times weight, three times; add up; then add the bias.',
+        answer='[2*1 + 5*0 - 3*2 + .5, -1*1 + 4*0 + 2*2 + 1]',
+        mistakes={
+            '[-4, 3]': 'first neuron: the bias is missing',
+            '[-3.5, 3]': 'second neuron: the bias is missing',
+            '[8.5, 4]': 'third weight is negative',
+            '[0, 4]': 'after ReLU'}),
+    Exercise(
+        '02_model', 'q2',
+        judge_size,
+        right='One neuron answers to positive numbers, the other to negative ones, and the last '
+              'one adds up what they found. A bend in the middle is what no weighted sum can make.',
+        tip='Let the first neuron pass on positive numbers as they are. What does the second one '
+            'need, so that −3 becomes 3?',
+        answer='[1, -1, 1, 1]',
+        mistakes={
+            '[1, 1, 1, 1]': 'the same sign',
+            '[1, -1, 1, -1]': 'the number itself',
+            '[1, -1, -1, -1]': 'gives -3 for 3',
+            '[2, -1, 1, 1]': 'gives 6 for 3',
+            '[1, -1]': 'four numbers'}),
+    Exercise(
+        '02_model', 'q3',
+        judge_softmax,
+        right='The largest logit always gets the largest probability. PyTorch subtracts the '
+              'largest logit first: the result is the same, and no power gets too large for the '
+              'computer.',
+        tip='`logits.exp()` raises e to the power of each. What do you divide by, so that all '
+            'of them together are 1?',
+        answer="""\
+def my_softmax(logits):
+    powers = logits.exp()
+    return powers/powers.sum()
+my_softmax""",
+        mistakes={
+            'lambda logits: logits/logits.sum()': 'to the power of each first',
+            'lambda logits: logits.exp()': 'do not add up to 1',
+            'lambda logits: logits.exp()/logits.exp().max()': 'not by the largest',
+            'lambda logits: logits.exp()/len(logits)': 'not by how many',
+            'lambda logits: logits.exp()/logits.sum()': 'not by that of the logits',
+            'lambda logits: 2**logits/(2**logits).sum()': 'raises 2',
+            'lambda logits: logits.log_softmax(0)': 'logarithm of softmax',
+            'lambda logits: math.exp(logits)': 'takes a single number',
+            'lambda logits: logits.exp().sum()': 'as many probabilities',
+            'lambda logits: logits.sigmoid()': 'the first should be 0.705',
+            'lambda logits: None': 'is there a `return`',
+            'lambda: 1': 'called with a tensor of logits',
+            '[.7, .2, .1]': 'we need a function'}),
+    Exercise(
+        '02_model', 'q4',
+        number(784*100 + 100 + 100*50 + 50 + 50*10 + 10, 0, {
+            784*100 + 100*50 + 50*10: 'the biases are missing, one for each neuron',
+            784*100 + 100*50 + 50*10 + 784 + 100 + 50 + 10:
+                'the 784 pixels are not neurons, so they have no biases',
+            784*100 + 100 + 100*50 + 50: 'the last layer is missing',
+            784 + 100 + 50 + 10: 'that counts the circles; each line between them is a weight',
+            784*100*50*10: 'add up the weights of the three layers'},
+            larger='too many parameters', smaller='too few parameters'),
+        right='More than nine tenths of them are in the first layer, since 784 numbers come in.',
+        tip='Three layers: 784 → 100, 100 → 50, 50 → 10. Each neuron has a weight for every number '
+            'that it looks at, and one bias. ReLU has no parameters.',
+        answer='784*100 + 100 + 100*50 + 50 + 50*10 + 10',
+        mistakes={
+            '784*100 + 100*50 + 50*10': 'biases are missing',
+            '784*100 + 100*50 + 50*10 + 784 + 100 + 50 + 10': 'pixels are not neurons',
+            '784*100 + 100 + 100*50 + 50': 'last layer',
+            '784*100*50*10': 'add up'}),
+]
+
+# %% ../nbs/library/answers_01_to_03.ipynb #5d0decef
+QUIZ['02_model'] = Questions([
+    Quiz('02_model', 'a',
+        'Two linear layers in a row, with nothing between them. What can they do that a single '
+        "one can't?", {
+        'Nothing':
+            'A weighted sum of weighted sums is a weighted sum. ReLU between them makes the '
+            'difference.',
+        'Learn more complicated templates':
+            'A single layer with the product of both matrices gives exactly the same answers.',
+        'Be more accurate, since they have more parameters':
+            'They have about fifty times as many, and compute the same functions.'}, right=0),
+    Quiz('02_model', 'b',
+        'The neuron for zeros says "zero" to some of the ones. How do you make it more careful?', {
+        'Give it a larger bias':
+            'Then its output is above 0 more often, and it says "zero" to even more of them.',
+        'Make its weights and its bias twice as large':
+            'Then each output is twice as large, and stays on the same side of 0.',
+        'Give it a smaller bias':
+            'Then more evidence is needed to get above 0. It will miss a few more zeros, too.'},
+        right=2),
+    Quiz('02_model', 'c', 'You add 5 to all ten logits. What happens to the probabilities?', {
+        'They all get larger': "They can't: together, they're always 1.",
+        'Nothing':
+            'Each power of e is multiplied by the same number, and the division takes it out '
+            'again. Only the differences between logits count.',
+        'The largest one gains the most':
+            'It would if its lead grew. But all of them have grown by the same 5.'}, right=1),
+])
+
 # %% ../nbs/library/answers_01_to_03.ipynb #b64fa059
 def trial(
     height:int, # of the image
@@ -362,8 +558,8 @@ def wrong_numbers(
         return ''
     height, width = right.shape
     known = {
-        'the kernel is turned by half a turn: its first weight belongs to the first pixel of '
-        'the window': answers_of(image, kernel.flip(0, 1)),
+        'the kernel is turned by half a turn, as in mathematics; in networks, its first weight '
+        'belongs to the first pixel of the window': answers_of(image, kernel.flip(0, 1)),
         'that adds up the pixels of the window; multiply each by its weight first':
             answers_of(image, torch.ones_like(kernel)),
         'that is the mean of the products; we need their sum': right/kernel.numel(),
@@ -399,34 +595,129 @@ def convolves(
             return wrong
     return ''
 
+# %% ../nbs/library/answers_01_to_03.ipynb #6bd59e4f
+def layers_of(
+    network:nn.Sequential,
+)->list[nn.Module]:
+    "The layers of a network in order, also those of an `nn.Sequential` inside."
+    layers:list[nn.Module] = []
+    for layer in network:
+        layers += layers_of(layer) if isinstance(layer, nn.Sequential) else [layer]
+    return layers
+
+def some(
+    n:int,
+    what:str, # one of them, such as 'map'
+)->str: # such as '8 maps'
+    "A number of things."
+    return f'{n:,} {what}' if n == 1 else f'{n:,} {what}s'
+
+def misfit(
+    layer:nn.Module, # a layer that cannot take what it gets
+    shape:tuple[int, ...], # what it gets for each image
+    error:Exception, # what PyTorch said
+)->str:
+    "What does not fit, in a sentence."
+    sizes = ' × '.join(map(str, shape))
+    if isinstance(layer, nn.Linear) and len(shape) == 1:
+        return (f'expects {some(layer.in_features, "number")} for each image, and gets '
+                f'{shape[0]:,}')
+    if isinstance(layer, nn.Linear):
+        return (f'gets {sizes} numbers for each image: lay them out in one row first, with '
+                '`nn.Flatten()`')
+    if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and len(shape) == 1:
+        return 'needs maps, and gets a row of numbers: it has to come before `nn.Flatten()`'
+    if isinstance(layer, nn.Conv2d) and layer.in_channels != shape[0]:
+        return f'expects {some(layer.in_channels, "map")}, and gets {shape[0]}'
+    return f'cannot take {sizes} numbers for each image ({" ".join(str(error).split())[:80]})'
+
+def send_through(
+    layers:list[nn.Module],
+)->tuple[str, tuple[int, ...]]: # what does not fit, or ''; the shape of what comes out
+    "Send a batch of three images through some layers, one after the other."
+    x = torch.zeros(3, 1, 28, 28)
+    for place, layer in enumerate(copy.deepcopy(layers), start=1):
+        name = f'layer {place}, `{type(layer).__name__}`,'
+        shape = tuple(x.shape[1:])
+        try:
+            x = layer.eval()(x)
+        except Exception as e:
+            return f'{name} {misfit(layer, shape, e)}', ()
+        if not isinstance(x, Tensor) or len(x) != 3:
+            return f'{name} mixes the images; the first axis should stay as it is', ()
+    return '', tuple(x.shape)
+
+# %% ../nbs/library/answers_01_to_03.ipynb #cef2dfa5
+def wrong_end(
+    shape:tuple[int, ...], # of what comes out for three images
+)->str: # '' if it is (3,10)
+    "What is wrong with what a network gives."
+    if len(shape) == 2 and shape[1] != 10:
+        return f'{some(shape[1], "number")} come out for each image; ten digits need 10'
+    if shape != (3, 10):
+        sizes = ' × '.join(map(str, shape[1:]))
+        return f'{sizes} numbers come out for each image; `nn.Flatten()` makes one row of them'
+    return ''
+
+def wrong_parts(
+    layers:list[nn.Module],
+)->str: # '' if they are what the exercise asks for
+    "What is missing in a network that fits together, or too much."
+    maps = [str(layer.out_channels) for layer in layers if isinstance(layer, nn.Conv2d)]
+    if maps != ['8', '16']:
+        has = {0: 'no convolution', 1: f'one convolution, with {"".join(maps)} maps'}.get(
+            len(maps), f'{len(maps)} convolutions, with {" and ".join(maps)} maps')
+        return f'it has {has}; we asked for two, with 8 and 16 maps'
+    if isinstance(layers[-1], nn.Softmax | nn.LogSoftmax):
+        return 'leave the softmax out: logits are wanted, and the loss of 03_training expects them'
+    if isinstance(layers[-1], nn.ReLU):
+        return 'after the last layer there should be no ReLU: it makes all negative logits 0'
+    if sum(isinstance(layer, nn.Linear) for layer in layers) != 1:
+        return 'we asked for a single linear layer'
+    if sum(isinstance(layer, nn.ReLU) for layer in layers) < 2:
+        return 'a ReLU is missing: there should be one for each convolution'
+    return ''
+
+def judge_network(
+    network:Any, # the reader's
+)->str: # what is wrong with it, or ''
+    "Judge a small convolutional network."
+    if isinstance(network, list | tuple):
+        return 'put the layers into `nn.Sequential(…)`'
+    if not isinstance(network, nn.Sequential):
+        return f'we need an `nn.Sequential`, not a {type(network).__name__}'
+    layers = layers_of(network)
+    with torch.no_grad():
+        stuck, shape = send_through(layers)
+    wrong = stuck or wrong_end(shape) or wrong_parts(layers)
+    if wrong:
+        return wrong
+    n = count_parameters(network)
+    most = max(count_parameters(layer) for layer in layers)
+    if n >= 10_000:
+        return (f'it has {n:,} parameters, {most:,} of them in a single layer: what makes fewer '
+                'numbers reach it')
+    return ''
+
+def parameters_of(
+    network:nn.Module,
+)->str: # a sentence
+    "How many parameters a reader's network has."
+    return f'Your network has {count_parameters(network):,} parameters.'
+
+BUILT = """\
+my_network = nn.Sequential(
+    nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Flatten(),
+    nn.Linear(16*7*7, 10),
+)
+my_network"""
+
 # %% ../nbs/library/answers_01_to_03.ipynb #ae29c7f0
-EXERCISES['02_model'] = [
+EXERCISES['02b_convolution'] = [
     Exercise(
-        '02_model', 'q1',
-        both(
-            number(-3.5, 0, {
-                -4: 'the first neuron: the bias is missing',
-                8.5: 'the first neuron: its third weight is negative',
-                4.5: 'the first neuron: multiply each weight by its input before you add up',
-                1.5: 'the first neuron: an input of 0 adds nothing, whatever its weight is',
-                0: "the first neuron: that's after ReLU, which isn't part of this layer"},
-                larger='too large for the first neuron', smaller='too small for the first neuron'),
-            number(4, 0, {
-                3: 'the second neuron: the bias is missing',
-                6: 'the second neuron: its first weight is negative',
-                8: 'the second neuron: an input of 0 adds nothing, whatever its weight is'},
-                larger='too large for the second neuron',
-                smaller='too small for the second neuron')),
-        right='Two neurons over the same three inputs make a linear layer with 8 parameters.',
-        tip='For each neuron: input times weight, three times; add up; then add the bias.',
-        answer='[2*1 + 5*0 - 3*2 + .5, -1*1 + 4*0 + 2*2 + 1]',
-        mistakes={
-            '[-4, 3]': 'first neuron: the bias is missing',
-            '[-3.5, 3]': 'second neuron: the bias is missing',
-            '[8.5, 4]': 'third weight is negative',
-            '[0, 4]': 'after ReLU'}),
-    Exercise(
-        '02_model', 'q2',
+        '02b_convolution', 'q1',
         convolves,
         right='`F.conv2d` does the same for many images and kernels at once, and much faster.',
         tip='The window at row, column is `image[row:row + height, column:column + width]`, where '
@@ -488,33 +779,73 @@ without_weights""": 'multiply each by its weight',
             'lambda image, kernel: None': 'returns nothing yet',
             'lambda image: image': 'called as'}),
     Exercise(
-        '02_model', 'q3',
-        both(
-            number(64*64*9 + 64, 0, {
-                64*9 + 64: 'each of the 64 maps looks at all 64 maps that come in, not at one',
-                64*64*9: 'the biases are missing, one for each map that goes out',
-                64*64*9 + 64*64: 'there is one bias for each map that goes out, not for each pair'},
-                larger='too many parameters', smaller='too few parameters'),
-            number(18, 0, {
-                10: "that's the width for a number of the second maps",
-                12: 'numbers that are neighbors in the second maps are four pixels apart, not one',
-                14: 'numbers that are neighbors in the second maps are four pixels apart, not two',
-                22: "that's with another pooling after it",
-                30: 'the three windows overlap'},
-                larger='too wide', smaller='too narrow')),
-        right='It has twice as many parameters as the second convolution, because twice as many '
-              'maps come in. And three windows of 10 pixels, each 4 from the next, cover 18.',
-        tip='Each map out has nine weights for each map in, and one bias. For the width: a row of '
-            'the kernel looks at three numbers of the second maps, and two poolings have put them '
-            'four pixels apart.',
-        answer='(count_parameters(nn.Conv2d(64, 64, 3, padding=1)), 10 + 2*4)',
+        '02b_convolution', 'q2',
+        judge_network,
+        right='A batch goes through, and ten logits come out for each image. You have built a '
+              'convolutional network. Its numbers are still random, and the next page changes '
+              'that.',
+        tip='Convolution, ReLU, pooling, and the same once more; then `nn.Flatten()` and the '
+            'linear layer. After two poolings, 16 maps of 7 × 7 are left.',
+        answer=BUILT,
         mistakes={
-            '(64*9 + 64, 18)': 'looks at all 64 maps',
-            '(64*64*9, 18)': 'biases are missing',
-            '(64*64*9 + 64, 12)': 'four pixels apart',
-            '(64*64*9 + 64, 30)': 'overlap'}),
+            with_change(BUILT, 'nn.Conv2d(8, 16', 'nn.Conv2d(1, 16'): 'expects 1 map, and gets 8',
+            with_change(BUILT, '    nn.Flatten(),\n', ''): 'lay them out in one row',
+            with_change(BUILT, '16*7*7', '16*14*14'): 'expects 3,136 numbers',
+            with_change(BUILT, 'nn.Conv2d(1, 8, 3, padding=1)', 'nn.Conv2d(1, 8, 3)'): 'gets 576',
+            with_change(BUILT, 'nn.Conv2d(1, 8', 'nn.Conv2d(28, 8'): 'expects 28 maps, and gets 1',
+            with_change(BUILT, '(16*7*7, 10)', '(16*7*7, 1)'): 'ten digits need 10',
+            with_change(BUILT, '    nn.Linear(16*7*7, 10),\n', ''): '784 numbers come out',
+            with_change(BUILT, '10),\n', '10),\n    nn.Softmax(1),\n'): 'leave the softmax out',
+            with_change(BUILT, '10),\n', '10),\n    nn.ReLU(),\n'): 'after the last layer',
+            with_change(BUILT, '16, 3, padding=1), nn.ReLU(),', '16, 3, padding=1),'):
+                'one for each convolution',
+            """\
+my_network = nn.Sequential(
+    nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
+    nn.Flatten(),
+    nn.Linear(16*14*14, 10),
+)
+my_network""": 'it has 32,618 parameters',
+            """\
+my_network = nn.Sequential(
+    nn.Flatten(),
+    nn.Linear(784, 10),
+)
+my_network""": 'it has no convolution',
+            """\
+my_network = nn.Sequential(
+    nn.Flatten(),
+    nn.Conv2d(1, 8, 3, padding=1),
+)
+my_network""": 'before `nn.Flatten()`',
+            """\
+my_network = nn.Sequential(
+    nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4),
+    nn.Flatten(),
+    nn.Linear(8*7*7, 10),
+)
+my_network""": 'it has one convolution',
+            'nn.Conv2d(1, 8, 3, padding=1), nn.Linear(784, 10)': 'put the layers into',
+            'model': 'not a MnistCNN'},
+        about=parameters_of),
     Exercise(
-        '02_model', 'q4',
+        '02b_convolution', 'q3',
+        number(64*64*9 + 64, 0, {
+            64*9 + 64: 'each of the 64 maps looks at all 64 maps that come in, not at one',
+            64*64*9: 'the biases are missing, one for each map that goes out',
+            64*64*9 + 64*64: 'there is one bias for each map that goes out, not for each pair'},
+            larger='too many parameters', smaller='too few parameters'),
+        right='It has twice as many parameters as the second convolution, because twice as many '
+              'maps come in.',
+        tip='Each map out has nine weights for each map in, and one bias.',
+        answer='count_parameters(nn.Conv2d(64, 64, 3, padding=1))',
+        mistakes={
+            '64*9 + 64': 'looks at all 64 maps',
+            '64*64*9': 'biases are missing',
+            '64*64*9 + 64*64': 'not for each pair'}),
+    Exercise(
+        '02b_convolution', 'q4',
         choice('c', {
             'a': "the CNN's windows of 3 × 3 now hold pixels from all over the image, so there are "
                  'no edges left to find',
@@ -531,18 +862,8 @@ without_weights""": 'multiply each by its weight',
 ]
 
 # %% ../nbs/library/answers_01_to_03.ipynb #4c8366e5
-QUIZ['02_model'] = Questions([
-    Quiz('02_model', 'a',
-        'Two linear layers in a row, with nothing between them. What can they do that a single '
-        "one can't?", {
-        'Nothing':
-            'A weighted sum of weighted sums is a weighted sum. ReLU between them makes the '
-            'difference.',
-        'Learn more complicated templates':
-            'A single layer with the product of both matrices gives exactly the same answers.',
-        'Be more accurate, since they have more parameters':
-            'They have about fifty times as many, and compute the same functions.'}, right=0),
-    Quiz('02_model', 'b',
+QUIZ['02b_convolution'] = Questions([
+    Quiz('02b_convolution', 'a',
         'A convolution has 320 parameters for images of 28 × 28. How many does it have for images '
         'of 300 × 400?', {
         '320': 'The same weights are used at every place, however many places there are.',
@@ -550,7 +871,14 @@ QUIZ['02_model'] = Questions([
             'That would be so if each place had its own weights, as in a linear layer.',
         "It can't take them":
             'It can. Only the linear layer after it insists on a size.'}, right=0),
-    Quiz('02_model', 'c', 'Max-pooling turns 28 × 28 numbers into 14 × 14. What is lost?', {
+    Quiz('02b_convolution', 'b',
+        'A convolution makes 16 maps out of 8. How many weights does one of its 3 × 3 kernels '
+        'have?', {
+        '9': 'That would do for a single map. But eight maps come in, and each has a slice of its '
+             'own.',
+        '72': 'Nine for each of the eight maps that come in. The results are added up.',
+        '1,152': 'That is what all 16 kernels have together.'}, right=1),
+    Quiz('02b_convolution', 'c', 'Max-pooling turns 28 × 28 numbers into 14 × 14. What is lost?', {
         'Which features were found':
             'The largest answer of each square is kept, and that tells you that something was '
             'found.',

@@ -19,7 +19,10 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
         'start here',
         'see a network read, train one in seconds, draw a digit for it'),
     '01_data': ('data', 'images as numbers, a first reader without a network, mini-batches'),
-    '02_model': ('model', 'a neuron and a convolution by hand, then the network of the course'),
+    '02_model': ('model', 'a neuron and a layer by hand, then a network of two layers'),
+    '02b_convolution': (
+        'convolution',
+        'a detector that slides, pooling, and the network of the course'),
     '03_training': (
         'training',
         'loss, slope and step, the training loop, the learning rate, what curves tell you'),

@@ -186,6 +186,7 @@ class Exercise:
     tip:str = field(repr=False) # a hint
     answer:str = field(repr=False) # code that ends in a right answer
     mistakes:dict[str, str] = field(repr=False) # code of a wrong answer -> words to come back
+    about:Callable[[Any], str]|None = field(default=None, repr=False) # says what a right answer has
 
     def check(self,
         answer:Any, # the reader's
@@ -196,13 +197,14 @@ class Exercise:
                                       f'{self.name}.hint() helps')
         try:
             wrong = self.judge(answer)
+            noted = self.about(answer) if self.about and not wrong else ''
         except Exception as e:
             kind = type(answer).__name__
             wrong = f'this cannot be taken as an answer, a {kind} ({type(e).__name__}: {e})'
         if wrong:
             return Reply('wrong', wrong if wrong.endswith('?') else f'{wrong}.')
         remember(self.page, self.name)
-        return Reply('right', self.right)
+        return Reply('right', f'{noted} {self.right}' if noted else self.right)
 
     def hint(self)->Reply:
         "A step in the right direction."

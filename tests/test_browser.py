@@ -193,8 +193,8 @@ def test_01_data_runs_with_its_figures_and_their_alternative_text(page, jupyterl
     )
 
 
-def test_02_model_has_a_slider_that_redraws_its_figure(page, jupyterlab):
-    cells = runs_from_top_to_bottom(page, jupyterlab, '02_model')
+def test_02b_convolution_has_a_slider_that_redraws_its_figure(page, jupyterlab):
+    cells = runs_from_top_to_bottom(page, jupyterlab, '02b_convolution')
     assert any('slider.observe' in c['code'] for c in cells)
     page.evaluate(SCROLL, ['slider.observe', 'center'])
     figure = page.locator('img[alt^="Edge kernel at 45 degrees"]')
@@ -375,12 +375,12 @@ def run_cell(page, words: str, code: str) -> None:
 
 
 def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, course):
-    open_notebook(page, jupyterlab, '02_model')
+    open_notebook(page, jupyterlab, '02b_convolution')
     page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
     imports = (
         'from mnist_course.answers import exercises_of, quiz_of\n'
         'from mnist_course.exercises import ____\n\n'
-        'q1, q2, q3, q4 = exercises_of("02_model")\n'
+        'q1, q2, q3, q4 = exercises_of("02b_convolution")\n'
     )
     run_cell(
         page, 'exercises_of(', f'import os\nos.environ.pop("IN_TEST", None)\n{imports}'
@@ -388,12 +388,12 @@ def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, cour
     replies = page.locator('.jp-OutputArea .jp-RenderedHTMLCommon')
     run_cell(page, 'q3.check(', 'q3.check(____)  # one')
     replies.get_by_text('Put your answer in place of ____').wait_for()
-    run_cell(page, 'q3.check(____)  # one', 'q3.check((64*9 + 64, 18))  # two')
+    run_cell(page, 'q3.check(____)  # one', 'q3.check(64*9 + 64)  # two')
     replies.get_by_text('Each of the 64 maps looks at all 64 maps').wait_for()
     assert not (course / 'nbs' / 'progress.json').exists()
-    run_cell(page, '# two', 'q3.check((64*64*9 + 64, 18))')
+    run_cell(page, '# two', 'q3.check(64*64*9 + 64)')
     replies.get_by_text('Right.', exact=True).first.wait_for()
-    run_cell(page, 'quiz_of(', 'quiz_of("02_model")  # again')
+    run_cell(page, 'quiz_of(', 'quiz_of("02b_convolution")  # again')
     boxes = page.locator('.widget-radio-box')
     boxes.first.wait_for()
     right = quiz_of('02_model')[0].right
@@ -401,7 +401,9 @@ def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, cour
     page.locator('.widget-vbox').get_by_text('Not yet.', exact=True).first.wait_for()
     boxes.first.locator('input').nth(right).click()
     page.locator('.widget-vbox').get_by_text('Right.', exact=True).first.wait_for()
-    assert json.loads((course / 'nbs' / 'progress.json').read_text()) == {'02_model': ['q3', 'a']}
+    assert json.loads((course / 'nbs' / 'progress.json').read_text()) == {
+        '02b_convolution': ['q3', 'a']
+    }
     (course / 'nbs' / 'progress.json').unlink()
 
 

@@ -20,6 +20,7 @@ from mnist_course.progress import answered, remember
 PAGES = [
     '01_data',
     '02_model',
+    '02b_convolution',
     '03_training',
     '03b_tuning',
     '04_evaluation',
@@ -50,7 +51,8 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'train = load_mnist()[0]\n'
     '(x_train, y_train), (x_valid, y_valid) = split(train)\n'
     'means = mean_digits(x_train, y_train)',
-    '02_model': 'from mnist_course.model import *\nmodel = MnistCNN().eval()',
+    '02_model': '',
+    '02b_convolution': 'from mnist_course.model import *\nmodel = MnistCNN().eval()',
     '03_training': '',
     '03b_tuning': '',
     '04_evaluation': 'from mnist_course.data import load_mnist, split\n'
@@ -220,6 +222,24 @@ def test_a_function_with_a_blank_in_it_has_not_been_tried():
     assert q.check(lambda x: x).state == q.check(len).state == 'wrong'
 
 
+def test_a_network_is_told_where_it_gets_stuck_and_how_large_it_is():
+    check = exercises_of('02b_convolution')[1].check
+    nn = torch.nn
+    said = check(nn.Sequential(nn.Flatten(0))).text
+    assert said.startswith('layer 1, `Flatten`, mixes the images')
+    said = check(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 8, 30))).text
+    assert said.startswith('layer 2, `Conv2d`, cannot take 1 × 28 × 28 numbers')
+    assert '1 × 28 × 28 numbers come out' in check(nn.Sequential()).text
+    first = nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU())
+    second = nn.Sequential(nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Dropout(0.5))
+    network = nn.Sequential(first, second, nn.Flatten(), nn.Linear(784, 10))
+    reply = check(network)
+    assert reply.state == 'right' and reply.text.startswith('Your network has 9,098 parameters.')
+    assert network.training and second.training  # it is left as it was
+    two = nn.Sequential(first, second, nn.Flatten(), nn.Linear(784, 5), nn.Linear(5, 10))
+    assert check(two).text == 'we asked for a single linear layer.'
+
+
 def test_a_check_never_raises():
     class Odd:
         def __float__(self):
@@ -290,8 +310,8 @@ def test_what_is_answered_is_remembered_and_survives_a_damaged_file(monkeypatch,
     (tmp_path / 'progress.json').write_text('{"01_data": [')
     assert (
         answered() == {}
-        and exercises_of('02_model')[3].check('c').state == 'right'
-        and answered() == {'02_model': ['q4']}
+        and exercises_of('02b_convolution')[3].check('c').state == 'right'
+        and answered() == {'02b_convolution': ['q4']}
     )
     assert (
         tmp_path / 'progress-damaged.json'
@@ -341,9 +361,9 @@ def test_a_file_that_knows_pages_by_other_numbers_is_read_and_kept(monkeypatch, 
         and done['01_data'] == sum(done.values()) == 1
         and 'moved' not in repr(progress()) + progress()._repr_html_()
     )
-    assert exercises_of('02_model')[3].check('c').state == 'right' and answered() == {
+    assert exercises_of('02b_convolution')[3].check('c').state == 'right' and answered() == {
         **old,
-        '02_model': ['q4'],
+        '02b_convolution': ['q4'],
     }
 
 
@@ -351,7 +371,7 @@ def test_under_test_nothing_is_written(monkeypatch, tmp_path):
     monkeypatch.delenv('MNIST_COURSE_PROGRESS')
     done = in_python(
         "import os; os.environ['IN_TEST'] = '1'; from mnist_course.answers import exercises_of; "
-        "print(exercises_of('02_model')[3].check('c')); print(os.listdir())",
+        "print(exercises_of('02b_convolution')[3].check('c')); print(os.listdir())",
         tmp_path,
     )
     assert done.returncode == 0 and 'Right' in done.stdout and '[]' in done.stdout, done.stderr

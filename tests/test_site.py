@@ -437,7 +437,7 @@ def test_search_finds_a_page(page, address):
     page.keyboard.press('Control+k')
     page.locator('input[type=search]:visible').fill('receptive field')
     page.keyboard.press('Enter')
-    page.locator('#search-results a[href*="02_model.html"]').first.wait_for()
+    page.locator('#search-results a[href*="02b_convolution.html"]').first.wait_for()
     page.locator('#search-results a[href*="glossary.html"]').first.click()
     page.wait_for_url('**/appendix/glossary.html**')
     assert not page.wrong
