@@ -411,6 +411,32 @@ drop_map""": 'earlier squares are still there',
             '3': 'we need a function'}),
     Exercise(
         '05_visualization', 'q3',
+        number(.9, .025, {
+            .96: 'that map is upside down: it erases what is farthest from the middle',
+            .4: 'that is what occlusion does; test the map of the middle',
+            90: 'that is in percent; a number between 0 and 1 is wanted',
+            1: 'that erases nothing: pass `fraction_read` the number of pixels, 40'}),
+        right='About as many as without 40 pixels of ink at random. Her map is plausible, and it '
+              'says nothing about this network.',
+        tip='`places = torch.arange(28) - 13.5` says how far each row or column is from the '
+            'middle. `places[:, None]**2 + places**2` is the squared distance of each pixel.',
+        answer="""\
+places = torch.arange(28) - 13.5
+distance = (places[:, None]**2 + places**2).sqrt()
+center_map = 20 - distance
+fraction_read([center_map]*50, 40)""",
+        mistakes={
+            """\
+places = torch.arange(28) - 13.5
+distance = (places[:, None]**2 + places**2).sqrt()
+fraction_read([distance]*50, 40)""": 'upside down',
+            """\
+fraction_read([occlusion(model, i, d) for i, d in zip(images, digits.tolist())], 40)""":
+                'what occlusion does',
+            'fraction_read(images, 0)': 'erases nothing',
+            '90': 'in percent'}),
+    Exercise(
+        '05_visualization', 'q4',
         choice('c', {
             'a': 'far away and dense: t-SNE keeps neither distances nor densities',
             'b': 'that would have to be read off the distance, which t-SNE does not keep'}),
@@ -422,7 +448,7 @@ drop_map""": 'earlier squares are still there',
             "'a'": 'neither distances nor densities',
             "'b'": 'does not keep'}),
     Exercise(
-        '05_visualization', 'q4',
+        '05_visualization', 'q5',
         number(9, 1, {
             200: 'far fewer: stop as soon as the answer is 9',
             0: 'at first the network still reads a 4: take at least one step'}),
@@ -461,11 +487,11 @@ QUIZ['05_visualization'] = Questions([
             'Experts like maps that show the strokes. So would a blurred copy of the image.',
         'Take a finer one': 'A finer map can be just as empty.'}, right=0),
     Quiz('05_visualization', 'c',
-        'The ten favorite windows of a map all show loops. What can you say?', {
-        'It is a detector of loops':
-            'You have seen ten windows of many thousands. See what else it answers to.',
-        'It answers most strongly to loops; what else it answers to, and what was learned, is open':
+        'The ten favorite windows of a map all show arches. What can you say?', {
+        'It is a detector of arches':
+            'You have seen ten windows of many thousands. See what else it responds to.',
+        'It responds most to arches; what else it responds to, and what was learned, is open':
             'An untrained network has favorites that look alike, too.',
         'Nothing: such figures are meaningless':
-            'They do show what it answers to most. They just do not show more.'}, right=1),
+            'They do show what it responds to most. They just do not show more.'}, right=1),
 ])

@@ -77,7 +77,6 @@ def extract_features(
     parts = [model.features(normalize(part).to(device)).cpu() for part in images.split(bs)]
     return torch.cat(parts)
 
-# %% ../nbs/05_visualization.ipynb #53a04772
 def pca_plane(
     x:Tensor, # (N,C), such as features
 )->Tensor: # (N,2), along the two directions of greatest spread
