@@ -131,6 +131,31 @@ low_10, high_10 = wilson_interval(9_900, 10_000)
             '.31': 'by the narrower'}),
     Exercise(
         '04_evaluation', 'q2',
+        number(.98824, .0002, {
+            .9916: 'that is the forecast for as many students as employees; here, nine in ten '
+                   'digits are by students',
+            .99496: 'the two groups are swapped: nine in ten digits are by *students*',
+            .9874: 'that is the forecast for students alone; one digit in ten is by an employee',
+            98.82: 'that is in percent; a number between 0 and 1 is wanted',
+            98.824: 'that is in percent; a number between 0 and 1 is wanted'}),
+        right='Below the interval of the test score, although nothing about the network has '
+              'changed. Only the writers have.',
+        tip='`by_students` and `by_employees` are the two scores. How much does each of them '
+            'count?',
+        answer="""\
+by_students = on_test.correct[:5_000].double().mean()
+by_employees = on_test.correct[5_000:].double().mean()
+.9*by_students + .1*by_employees""",
+        mistakes={
+            'on_test.accuracy': 'as many students as employees',
+            """\
+by_students = on_test.correct[:5_000].double().mean()
+by_employees = on_test.correct[5_000:].double().mean()
+.1*by_students + .9*by_employees""": 'swapped',
+            'on_test.correct[:5_000].double().mean()': 'students alone',
+            '98.82': 'in percent'}),
+    Exercise(
+        '04_evaluation', 'q3',
         gives_precision_and_recall,
         right='The diagonal holds the correct answers. Divided by the sums of the columns it '
               'gives the precision, divided by the sums of the rows the recall.',
@@ -152,7 +177,7 @@ precision_and_recall""",
             'lambda labels, predictions: (labels, predictions)': 'one confusion matrix',
             '.99': 'we need a function'}),
     Exercise(
-        '04_evaluation', 'q3',
+        '04_evaluation', 'q4',
         gives_confident_mistakes,
         right='First find the mistakes, then sort them, and only then keep k of them. The most '
               'confident answers are nearly all correct, so the other order would leave nothing.',
@@ -199,7 +224,7 @@ mistakes""": 'only the first k',
             'lambda labels, probs, k: k': 'not a int',
             'on_test.mistakes[:3]': 'we need a function'}),
     Exercise(
-        '04_evaluation', 'q4',
+        '04_evaluation', 'q5',
         both(
             number(59, 1, {
                 71: 'that is with one in fifty; take `quantile(.01)`',
@@ -211,7 +236,7 @@ mistakes""": 'only the first k',
         right='The person reads about half as many images and still sees most of the mistakes, '
               'because the least confident answers are the likeliest to be wrong. A threshold '
               'chosen on the test images would have flattered the result.',
-        tip='Take the cell above the recap, and ask for the quantile .01 in place of .02.',
+        tip='Take the last cell under *Ask for help*, with the quantile .01 in place of .02.',
         answer="""\
 threshold = on_valid.confidence.quantile(.01)
 asked = on_test.confidence < threshold
@@ -232,7 +257,7 @@ QUIZ['04_evaluation'] = Questions([
         {
         'better, by six images':
             'Two equally good networks easily differ by six images. Look at the images that only '
-            'one of them reads correctly, as 11_recipes does.',
+            'one of them reads correctly, as 11b_comparing does.',
         'perhaps better, perhaps luckier: six images can\'t tell':
             'And if you compare two recipes, one seed of each tells you even less.',
         'worse, because it must have overfitted':
@@ -246,13 +271,15 @@ QUIZ['04_evaluation'] = Questions([
             'It\'s an interval around a flattered number.',
         'is too wide': 'Its width isn\'t the problem. It\'s in the wrong place, too high.'},
         right=1),
-    Quiz('04_evaluation', 'c', 'A calibrated network is 99% confident. This means that …', {
-        'this answer is correct': 'It\'s a promise about many answers, not about a single one.',
-        'of many such answers, about one in a hundred is wrong':
-            'As long as the images are like those it was checked on.',
-        'the image shows a clear digit':
-            'The network was never asked that. It chooses among ten digits, whatever you show it, '
-            'as you\'ll see in 12_robustness.'}, right=1),
+    Quiz('04_evaluation', 'c',
+        'A test set holds 10,000 digits by ten people, and the network reads 99.5% of them. For '
+        'the digits of an eleventh person, you expect …', {
+        '99.5%, give or take 0.15 points, because 10,000 images are a lot':
+            'That is about more digits by the same ten people.',
+        'nothing in particular: ten people are a small sample of people':
+            'Count people, not images. The score of each of the ten would tell you more.',
+        'more than 99.5%, because the network has seen many digits by now':
+            'A network learns nothing from a test set.'}, right=1),
 ])
 
 # %% ../nbs/library/answers_04_to_05.ipynb #d0bde355
@@ -384,6 +411,32 @@ drop_map""": 'earlier squares are still there',
             '3': 'we need a function'}),
     Exercise(
         '05_visualization', 'q3',
+        number(.9, .025, {
+            .96: 'that map is upside down: it erases what is farthest from the middle',
+            .4: 'that is what occlusion does; test the map of the middle',
+            90: 'that is in percent; a number between 0 and 1 is wanted',
+            1: 'that erases nothing: pass `fraction_read` the number of pixels, 40'}),
+        right='About as many as without 40 pixels of ink at random. Her map is plausible, and it '
+              'says nothing about this network.',
+        tip='`places = torch.arange(28) - 13.5` says how far each row or column is from the '
+            'middle. `places[:, None]**2 + places**2` is the squared distance of each pixel.',
+        answer="""\
+places = torch.arange(28) - 13.5
+distance = (places[:, None]**2 + places**2).sqrt()
+center_map = 20 - distance
+fraction_read([center_map]*50, 40)""",
+        mistakes={
+            """\
+places = torch.arange(28) - 13.5
+distance = (places[:, None]**2 + places**2).sqrt()
+fraction_read([distance]*50, 40)""": 'upside down',
+            """\
+fraction_read([occlusion(model, i, d) for i, d in zip(images, digits.tolist())], 40)""":
+                'what occlusion does',
+            'fraction_read(images, 0)': 'erases nothing',
+            '90': 'in percent'}),
+    Exercise(
+        '05_visualization', 'q4',
         choice('c', {
             'a': 'far away and dense: t-SNE keeps neither distances nor densities',
             'b': 'that would have to be read off the distance, which t-SNE does not keep'}),
@@ -395,7 +448,7 @@ drop_map""": 'earlier squares are still there',
             "'a'": 'neither distances nor densities',
             "'b'": 'does not keep'}),
     Exercise(
-        '05_visualization', 'q4',
+        '05_visualization', 'q5',
         number(9, 1, {
             200: 'far fewer: stop as soon as the answer is 9',
             0: 'at first the network still reads a 4: take at least one step'}),
@@ -434,11 +487,11 @@ QUIZ['05_visualization'] = Questions([
             'Experts like maps that show the strokes. So would a blurred copy of the image.',
         'Take a finer one': 'A finer map can be just as empty.'}, right=0),
     Quiz('05_visualization', 'c',
-        'The ten favorite windows of a map all show loops. What can you say?', {
-        'It is a detector of loops':
-            'You have seen ten windows of many thousands. See what else it answers to.',
-        'It answers most strongly to loops; what else it answers to, and what was learned, is open':
+        'The ten favorite windows of a map all show arches. What can you say?', {
+        'It is a detector of arches':
+            'You have seen ten windows of many thousands. See what else it responds to.',
+        'It responds most to arches; what else it responds to, and what was learned, is open':
             'An untrained network has favorites that look alike, too.',
         'Nothing: such figures are meaningless':
-            'They do show what it answers to most. They just do not show more.'}, right=1),
+            'They do show what it responds to most. They just do not show more.'}, right=1),
 ])

@@ -17,7 +17,7 @@ from .metrics import calibration_error, wilson_interval
 
 _all_ = ['calibration_error', 'wilson_interval']
 
-# %% ../nbs/04_evaluation.ipynb #2bd01aa1
+# %% ../nbs/04_evaluation.ipynb #f6acfed8
 @torch.inference_mode()
 def predict_probs(
     model:nn.Module, # is put into evaluation mode
@@ -33,7 +33,6 @@ def predict_probs(
     batches = Batches(images, no_labels, bs=bs, device=device_of(model))
     return torch.cat([model(xb).softmax(1).cpu() for xb, _ in batches])
 
-# %% ../nbs/04_evaluation.ipynb #f6acfed8
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """Answers beside the truth, and what follows from them.

@@ -43,6 +43,7 @@ def show_feature_maps(
 )->Any: # the three Axes
     "Draw an image and the feature maps of both layers, all maps of a layer on one scale."
     import matplotlib.pyplot as plt
+    from matplotlib.colors import LinearSegmentedColormap
     if axes is None:
         axes = plt.subplots(1, 3, figsize=(11, 3.5), width_ratios=(.5, 2, 1),
                             layout='constrained')[1]
@@ -50,11 +51,11 @@ def show_feature_maps(
         layers = [maps[0].cpu() for maps in model.feature_maps(as_input(model, image))]
     axes[0].imshow(image, cmap='Greys')
     axes[0].set_title('28 × 28 pixels')
-    blues = plt.get_cmap('Blues').with_extremes(bad='.8')
-    for ax, maps in zip(axes[1:], layers):
+    blues = LinearSegmentedColormap.from_list('blues', ['white', BLUE]).with_extremes(bad='.8')
+    for ax, name, maps in zip(axes[1:], ('first', 'second'), layers):
         ax.imshow(mosaic(maps), cmap=blues, vmin=0, vmax=.7*maps.max(), interpolation='nearest')
         n, h, w = maps.shape
-        ax.set_title(f'{(maps.amax((1, 2)) > 0).sum()} of {n} maps of {h} × {w} answer')
+        ax.set_title(f'{name} layer: {n} maps, {h} × {w}')
     for ax in axes:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)

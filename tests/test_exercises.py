@@ -64,18 +64,23 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'on_valid = evaluate(model, split(known)[1])\n'
     'on_test = evaluate(model, test)',
     '05_visualization': 'from mnist_course.augmentation import PAPER\n'
+    'from mnist_course.evaluation import evaluate, predict_probs\n'
     'from mnist_course.data import MEAN, STD, load_mnist, normalize, split\n'
     'from mnist_course.files import ASSETS\n'
     'from mnist_course.model import MnistCNN\n'
     'from mnist_course.training import load_model\n'
     'from mnist_course.visualization import *\n'
     "model = load_model(ASSETS/'course_model.pth', 'cpu').eval()\n"
-    'looked = split(load_mnist()[0])[1][0][:500]\n'
+    'x_valid, y_valid = split(load_mnist()[0])[1]\n'
+    'correct = evaluate(model, (x_valid, y_valid)).correct\n'
+    'images, digits = x_valid[correct][:50], y_valid[correct][:50]\n'
+    'looked = x_valid[:500]\n'
     'four = looked[4]\n'
     'INK = (1 - MEAN)/STD\n'
     'torch.manual_seed(1)\n'
     'untrained = MnistCNN().eval()\n'
-    '@torch.enable_grad()\n' + defined_on('05_visualization', 'uphill'),
+    '@torch.enable_grad()\n'
+    + '\n'.join(defined_on('05_visualization', f) for f in ('uphill', 'erase', 'fraction_read')),
     '06_your_digit': 'import cv2, numpy as np; from mnist_course.your_digit import *\n'
     'page = np.full((90, 90), 200, np.float32)\n'
     'page[10:80, 35:55] = 50\n'
