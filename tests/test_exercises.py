@@ -52,7 +52,13 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'means = mean_digits(x_train, y_train)',
     '02_model': 'from mnist_course.model import *\nmodel = MnistCNN().eval()',
     '03_training': '',
-    '03b_tuning': '',
+    '03b_tuning': 'from dataclasses import replace\n'
+    'from mnist_course.architectures import create_model\n'
+    'from mnist_course.data import load_mnist, split\n'
+    'from mnist_course.training import Recipe, fit\n'
+    'everything, valid = split(load_mnist()[0])\n'
+    'recipe = Recipe()\n'
+    'fit = torch.enable_grad()(fit)',
     '04_evaluation': 'from mnist_course.data import load_mnist, split\n'
     'from mnist_course.files import ASSETS\n'
     'from mnist_course.evaluation import *\n'
