@@ -25,10 +25,10 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
         'a detector that slides, pooling, and the network of the course'),
     '03_training': (
         'training',
-        'loss, slope and step, the training loop, the learning rate, what curves tell you'),
+        'loss, slope and step, the training loop, and the first real run'),
     '03b_tuning': (
         'tuning',
-        'dropout, augmentation, a schedule, a fair comparison, save and resume'),
+        'when training goes wrong, and how far 300 images take you; a fair comparison'),
     '04_evaluation': (
         'evaluation',
         'the test set, opened once: how good is it, how certain is that, which mistakes'),

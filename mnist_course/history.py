@@ -45,7 +45,7 @@ def draw_column(
     height = row[f'valid_{what}']*unit
     ax.plot(row['epoch'], height, 'o', ms=12, mfc='none', mec='black', label=mark)
     ax.set(xlabel='epoch', xlim=(.5, epochs[-1] + .5),
-           ylabel='loss (nats per image)' if what == 'loss' else 'accuracy (%)')
+           ylabel='loss' if what == 'loss' else 'accuracy (%)')
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 # %% ../nbs/library/history.ipynb #7a008349

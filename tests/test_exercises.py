@@ -54,7 +54,13 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     '02_model': '',
     '02b_convolution': 'from mnist_course.model import *\nmodel = MnistCNN().eval()',
     '03_training': '',
-    '03b_tuning': '',
+    '03b_tuning': 'from dataclasses import replace\n'
+    'from mnist_course.architectures import create_model\n'
+    'from mnist_course.data import load_mnist, split\n'
+    'from mnist_course.training import Recipe, fit\n'
+    'everything, valid = split(load_mnist()[0])\n'
+    'recipe = Recipe()\n'
+    'fit = torch.enable_grad()(fit)',
     '04_evaluation': 'from mnist_course.data import load_mnist, split\n'
     'from mnist_course.files import ASSETS\n'
     'from mnist_course.evaluation import *\n'
