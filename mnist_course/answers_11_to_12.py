@@ -15,8 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .architectures import create_model
+from .data import Data, load_mnist, split
 from .exercises import Exercise, Judge, both, choice, needs_function, number
+from .fitting import fit
 from .quiz import Questions, Quiz
+from .recipe import Recipe
 
 # %% ../nbs/library/answers_11_to_12.ipynb #efc08a68
 EXERCISES: dict[str, list[Exercise]] = {} # page -> its exercises, in order
@@ -49,6 +53,47 @@ def judge_multiplications(
         'with a stride, round the number of windows down and count the first one: a window of 5 '
         'fits 12 times into 28 at a stride of 2': strided != 12*12*16*25}
     return next((reply for reply, wrong in replies.items() if wrong), '')
+
+# %% ../nbs/library/answers_11_to_12.ipynb #d46e07e5
+STEPS, IMAGES, GOAL = 25, 3_200, .9 # the budget of exercise 5, and what it must reach
+
+def trained_on_a_budget(
+    bs:int,
+    lr:float,
+)->float: # accuracy on the first 1,000 validation images
+    "One epoch of `lean` by one cycle. Leaves the random state and the threads as they were."
+    train, valid = split(load_mnist()[0])
+    few:Data = (train[0][:IMAGES], train[1][:IMAGES])
+    some:Data = (valid[0][:1_000], valid[1][:1_000])
+    recipe = Recipe('budget', 'lean', epochs=1, bs=bs, lr=lr)
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(42)
+        rows = fit(create_model('lean'), few, some, recipe, report=None, device='cpu', threads=1)
+    torch.set_num_threads(threads)
+    return rows[-1]['valid_accuracy']
+
+def judge_budget(
+    answer:tuple[int, float], # batch size, peak learning rate
+)->str:
+    "Train with these two values, and say what came of it."
+    bs, lr = answer
+    steps = math.ceil(IMAGES/bs)
+    if steps > STEPS:
+        return f'with batches of {bs}, {IMAGES:,} images take {steps} steps; you have {STEPS}'
+    try:
+        accuracy = trained_on_a_budget(bs, lr)
+    except ValueError as e: # a value that makes no sense, or the loss ran away
+        return str(e)
+    if accuracy >= GOAL:
+        return ''
+    if lr < .01:
+        advice = 'so few steps have to be longer: try a higher rate'
+    elif steps < STEPS//2:
+        advice = 'you have more steps than that: try smaller batches'
+    else:
+        advice = 'steps that long overshoot: try a lower rate'
+    return f'it reads {accuracy:.1%} after {steps} steps; {advice}'
 
 # %% ../nbs/library/answers_11_to_12.ipynb #d1bb028f
 EXERCISES['11_recipes'] = [
@@ -129,21 +174,36 @@ work = operations(create_model('lean'))
         mistakes={
             "'a'": 'other steps',
             "'d'": 'not the largest'}),
+    Exercise(
+        '11_recipes', 'q5',
+        judge_budget,
+        right='Few steps have to be long ones. With batch normalization and one cycle, `lean` can '
+              'take a rate that is 20 times the default. You chose on validation images, as one '
+              'should.',
+        tip='25 steps of 128 images are 3,200 images. For the rate, look at the one that `fast` '
+            'uses.',
+        answer='128, .02',
+        mistakes={
+            '64, .02': 'take 50 steps',
+            '128, .001': 'try a higher rate',
+            '800, .02': 'try smaller batches',
+            '128, 2.': 'try a lower rate',
+            '128, -1.': 'learning rate must be'}),
 ]
 
 # %% ../nbs/library/answers_11_to_12.ipynb #6cf94cee
 QUIZ['11_recipes'] = Questions([
     Quiz('11_recipes', 'a', 'A training loop seems slow. What do you do first?', {
         'Buy a graphics card':
-            'It may wait for the same images, only at a higher price.',
+            'It may end up waiting for the same images, only at a higher price.',
         'Measure where the time goes':
             'Leave a part out, or use a profiler. Guesses about time are often wrong.',
         'Rewrite it in C++': 'Most of the time is spent in C++ already.'}, right=1),
     Quiz('11_recipes', 'b',
         'A product of matrices reaches 100 billion multiplications a second, and your loop uses '
-        '40 billion. How many times as fast can it become at most, at the same computations?', {
+        '40 billion. At most, how many times as fast can it get with the same computations?', {
         'Two and a half times': 'To gain more, you have to compute less, or in shorter numbers.',
-        'As many times as there are cores': 'They are in the 100 billion already.',
+        'As many times as there are cores': 'The 100 billion already include them.',
         'There is no limit': 'There is: what the processor can do.'}, right=0),
     Quiz('11_recipes', 'c',
         'You make the batch twice as large and keep the learning rate. What changes in an '
@@ -151,7 +211,7 @@ QUIZ['11_recipes'] = Questions([
         'Only the speed': 'There are half as many steps, and each is about as long as before.',
         'There are half as many steps of about the same length':
             'Hence the higher rate that usually comes with larger batches.',
-        'The network overfits': 'It rather risks not getting far enough.'}, right=1),
+        'The network overfits': 'If anything, it may not get far enough.'}, right=1),
 ])
 
 # %% ../nbs/library/answers_11_to_12.ipynb #7a7a70e4
@@ -261,7 +321,7 @@ QUIZ['11b_comparing'] = Questions([
         'show?', {
         'The first recipe is better': 'That takes several seeds of each recipe.',
         'These two networks differ, on images such as these':
-            'With another seed, it might be the other way round.',
+            'With another seed, it might be the other way around.',
         'The first network reads all kinds of digits better':
             'It has been compared on one kind.'}, right=1),
     Quiz('11b_comparing', 'c', 'Asking a network about five views of each image costs…', {
@@ -433,12 +493,12 @@ attack""": 'moves by 1',
 QUIZ['12_robustness'] = Questions([
     Quiz('12_robustness', 'a', 'Why is a network so confident about a letter?', {
         'It has seen letters in training': 'It has seen none.',
-        'Nothing was ever asked of it there, and one of ten scores is always the largest':
+        'Training asked nothing about letters, and one of ten scores is always the largest':
             'Strokes raise scores, and softmax looks only at the differences.',
         "Because it isn't calibrated":
             'Calibration is about digits. A calibrated network can be just as confident about '
             'letters.'}, right=1),
-    Quiz('12_robustness', 'b', 'By what do you choose the threshold for a warning?', {
+    Quiz('12_robustness', 'b', 'How do you choose the threshold for a warning?', {
         'By the letters that it should catch':
             "Then it holds for those letters. You don't know what else may turn up.",
         'By what a false alarm costs: a fraction of digits that may be flagged':

@@ -61,7 +61,7 @@ def wide_model(
 def tiny_model(
     dropout:float=0, # fraction of the 216 features that is blanked out while training
 )->nn.Module: # (N,1,28,28) -> logits (N,10)
-    "Four convolutions with few maps: the challenge at the end of 11. 9,902 parameters."
+    "Four convolutions with few maps: the challenge at the end of 11b. 9,902 parameters."
     return four_convolutions(12, 16, 16, 24, dropout)
 
 # %% ../nbs/library/architectures.ipynb #5d4a4883
