@@ -27,7 +27,7 @@ LOOKS = {  # size of the digits at the first look -> width of the second, and wh
     10: (1024, 'digits of 10 pixels should become 40: four times as large'),
     5: (1280, 'digits of 5 pixels would ask for a width of 2,048; never take more than 1,280'),
 }
-SLIPS = {  # what may be returned for digits of 20 pixels -> what to say
+SLIPS: dict[float|None, str] = {  # what may be returned for digits of 20 pixels -> what to say
     128: 'that is half as wide as the first look, so the digits get smaller: the ratio is the '
          'other way round',
     40: 'that is the size of the digits; we need the width of the whole copy',
@@ -36,6 +36,12 @@ SLIPS = {  # what may be returned for digits of 20 pixels -> what to say
     None: 'digits of 20 pixels are too small to be read: a second look is needed',
 }
 
+def same_width(a:float|None, b:float|None)->bool:
+    "Are two widths the same, or both missing?"
+    if a is None or b is None:
+        return a is b
+    return abs(a - b) <= 1
+
 @needs_function
 def looks_again(
     answer:Callable, # the reader's function of the size of the digits
@@ -43,15 +49,13 @@ def looks_again(
     "Judge a function that says how wide the second look is."
     for size, (width, sentence) in LOOKS.items():
         try:
-            said = answer(size)
+            given = answer(size)
         except Exception as e:
             return f'`second_look({size})` raises {type(e).__name__}: {e}'
-        if said is not None and not isinstance(said, int | float):
-            return f'`second_look({size})` should return a number or `None`, not {said!r}'
-        if (said is None) != (width is None) or (said is not None and abs(said - width) > 1):
-            if size == 20 and said in SLIPS:
-                return SLIPS[said]
-            return sentence
+        if given is not None and not isinstance(given, int | float):
+            return f'`second_look({size})` should return a number or `None`, not {given!r}'
+        if not same_width(given, width):
+            return SLIPS.get(given, sentence) if size == 20 else sentence
     return ''
 
 # %% ../nbs/library/answers_08_to_09.ipynb #3ec76e7a
