@@ -19,6 +19,45 @@ from .quiz import Questions, Quiz
 EXERCISES: dict[str, list[Exercise]] = {} # page -> its exercises, in order
 QUIZ: dict[str, Questions] = {} # page -> its questions, in order
 
+# %% ../nbs/library/answers_08_to_09.ipynb #2495a332
+LOOKS = {  # size of the digits at the first look -> width of the second, and what to say
+    60: (None, 'with digits of 60 pixels, no second look is needed: return `None`'),
+    26: (None, 'with 26 or more pixels, the first look is enough; 26 is the smallest of these'),
+    20: (512, 'digits of 20 pixels should become 40: the copy has to be twice as wide as 256'),
+    10: (1024, 'digits of 10 pixels should become 40: four times as large'),
+    5: (1280, 'digits of 5 pixels would ask for a width of 2,048; never take more than 1,280'),
+}
+SLIPS: dict[float|None, str] = {  # what may be returned for digits of 20 pixels -> what to say
+    128: 'that is half as wide as the first look, so the digits get smaller: the ratio is the '
+         'other way round',
+    40: 'that is the size of the digits; we need the width of the whole copy',
+    1280: 'digits of 20 pixels need no 1,280: there they would be 100 pixels large. A copy half '
+          'as wide does, or less',
+    None: 'digits of 20 pixels are too small to be read: a second look is needed',
+}
+
+def same_width(a:float|None, b:float|None)->bool:
+    "Are two widths the same, or both missing?"
+    if a is None or b is None:
+        return a is b
+    return abs(a - b) <= 1
+
+@needs_function
+def looks_again(
+    answer:Callable, # the reader's function of the size of the digits
+)->str: # what is wrong with it, or ''
+    "Judge a function that says how wide the second look is."
+    for size, (width, sentence) in LOOKS.items():
+        try:
+            given = answer(size)
+        except Exception as e:
+            return f'`second_look({size})` raises {type(e).__name__}: {e}'
+        if given is not None and not isinstance(given, int | float):
+            return f'`second_look({size})` should return a number or `None`, not {given!r}'
+        if not same_width(given, width):
+            return SLIPS.get(given, sentence) if size == 20 else sentence
+    return ''
+
 # %% ../nbs/library/answers_08_to_09.ipynb #3ec76e7a
 WIDE = SimpleNamespace(x=40, y=50, w=60, h=20)
 TALL = SimpleNamespace(x=90, y=50, w=16, h=80)
@@ -46,26 +85,70 @@ def owns_pixels(
             return sentence
     return ''
 
+# %% ../nbs/library/answers_08_to_09.ipynb #a31b1778
+def an_answer(digit:int, warning:str|None=None)->SimpleNamespace:
+    "An answer, as far as the exercise needs it."
+    return SimpleNamespace(digit=digit, warning=warning)
+
+ANSWERS = [
+    an_answer(3), an_answer(5), an_answer(1, 'too unsure to say: 1 or 7'), an_answer(8),
+    an_answer(2), an_answer(0), an_answer(4, 'this does not look like a digit'), an_answer(9),
+    an_answer(6), an_answer(1, 'nearly blank')]
+MEANT = [3, 6, 7, 8, 2, 6, 4, 4, 6, 7]  # so 3 answers are wrong in silence, 2 with a warning
+COUNTS = {  # what may be returned -> what to say
+    5: 'that counts all the wrong answers; leave out those with a warning',
+    7: 'that counts all the answers without a warning; most of them are correct',
+    2: 'that counts the wrong answers *with* a warning; the silent ones have `None`',
+    4: 'that counts correct answers, and we want the wrong ones',
+    .3: 'that is a fraction; we want the number of answers',
+}
+
+@needs_function
+def counts_silent_errors(
+    answer:Callable, # the reader's function of answers and labels
+)->str: # what is wrong with it, or ''
+    "Judge a function that counts answers that are wrong and come without a warning."
+    try:
+        count = answer(ANSWERS, MEANT)
+    except Exception as e:
+        return (f'it is called as `silent_errors(predictions, labels)`, and raises '
+                f'{type(e).__name__}: {e}')
+    if not isinstance(count, int | float | np.number):
+        return f'we need to know how many there are, as a number; that is {type(count).__name__}'
+    for slip, sentence in COUNTS.items():
+        if abs(count - slip) < .01:
+            return sentence
+    if count != 3:
+        return f'of ten answers, 3 are wrong without a warning; your function says {count}'
+    if answer(ANSWERS[:1], MEANT[:1]) != 0:
+        return 'for a single correct answer, it should return 0'
+    return ''
+
 # %% ../nbs/library/answers_08_to_09.ipynb #6a75f1f6
 EXERCISES['08_inference'] = [
     Exercise(
         '08_inference', 'q1',
-        number(480, .5, {
-            80: 'that forgets where the part was cut: its left edge is at 100',
-            120: 'that is in the shrunk photo; the photo itself is four times as wide',
-            180:
-                'the 100 is in pixels of the shrunk photo, so it is four times as much in the '
-                'photo',
-            30: 'the photo is larger than its copy: multiply'}),
-        right='First undo the crop, then the shrinking: (100 + 20)·4. `in_source` divides by the '
-              'scale, which is ¼ here, and keeps the corner in pixels of the source.',
-        tip='Undo the steps in reverse order: first the crop, then the shrinking.',
-        answer='(100 + 20)*4',
+        looks_again,
+        right='That is how `locate` chooses. If the first look finds nothing at all, it takes 13 '
+              'for the size.',
+        tip='If the copy gets twice as wide, its digits get twice as large. So the width is 256, '
+            'times what the size has to grow by: 40/size.',
+        answer="""\
+def second_look(size):
+    if size >= 26:
+        return None
+    return min(256*40/size, 1280)
+second_look""",
         mistakes={
-            '20*4': 'where the part was cut',
-            '100 + 20': 'in the shrunk photo',
-            '100 + 20*4': 'four times as much',
-            '(100 + 20)/4': 'multiply'}),
+            'lambda size: min(256*40/size, 1280)': 'no second look is needed',
+            'lambda size: None if size > 26 else min(256*40/size, 1280)': '26 or more',
+            'lambda size: None if size >= 26 else 256*40/size': 'more than 1,280',
+            'lambda size: None if size >= 26 else min(256*size/40, 1280)': 'other way round',
+            'lambda size: None if size >= 26 else 1280': 'half as wide',
+            'lambda size: None if size >= 26 else 40': 'size of the digits',
+            'lambda size: None': 'too small to be read',
+            'lambda: 1': 'raises TypeError',
+            '1024': 'we need a function'}),
     Exercise(
         '08_inference', 'q2',
         owns_pixels,
@@ -116,6 +199,47 @@ rows = read_number(np.rot90(written('86'), 2).copy())
             "(89, 'c')": 'the order',
             "(98, 'a')": 'fewer than three',
             "(98, 'b')": 'no reason'}),
+    Exercise(
+        '08_inference', 'q4',
+        counts_silent_errors,
+        right='This is the number to ask for before you rely on a reader. A warning costs '
+              'someone a look; a silent error costs whatever hangs on the digit. Try it on your '
+              'own images: it can be high where the accuracy looks fine.',
+        tip='Go through both lists with `zip`. An answer counts if its `digit` is not the label '
+            '**and** its `warning` is `None`.',
+        answer="""\
+def silent_errors(predictions, labels):
+    count = 0
+    for prediction, label in zip(predictions, labels):
+        if prediction.digit != label and prediction.warning is None:
+            count += 1
+    return count
+silent_errors""",
+        mistakes={
+            """def silent_errors(predictions, labels):
+    return sum(p.digit != label for p, label in zip(predictions, labels))
+silent_errors""": 'all the wrong answers',
+            """def silent_errors(predictions, labels):
+    return sum(p.warning is None for p in predictions)
+silent_errors""": 'all the answers without a warning',
+            """def silent_errors(predictions, labels):
+    return sum(p.digit != y and p.warning is not None for p, y in zip(predictions, labels))
+silent_errors""": 'wrong answers *with* a warning',
+            """def silent_errors(predictions, labels):
+    return sum(p.digit == y and p.warning is None for p, y in zip(predictions, labels))
+silent_errors""": 'correct answers',
+            """def silent_errors(predictions, labels):
+    count = 0
+    for p, label in zip(predictions, labels):
+        if p.digit != label and p.warning is None:
+            count += 1
+    return count/len(labels)
+silent_errors""": 'a fraction',
+            """def silent_errors(predictions, labels):
+    return [p for p, y in zip(predictions, labels) if p.digit != y and p.warning is None]
+silent_errors""": 'how many there are',
+            'lambda predictions: 0': 'it is called as',
+            '0': 'we need a function'}),
 ]
 
 # %% ../nbs/library/answers_08_to_09.ipynb #b759381d

@@ -25,7 +25,7 @@ from .remarks import REMARKS
 from .web_api import first_convolution
 
 # %% ../nbs/library/web_page.ipynb #ef6636bd
-READERS = 'images', 'finder', 'locate', 'mnist_form', 'remarks', 'inference', 'reading_order'
+READERS = 'images', 'finder', 'locate', 'mnist_form', 'remarks', 'reading', 'reading_order'
 
 def is_numeric(
     value:Any,

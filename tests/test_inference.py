@@ -32,9 +32,8 @@ from mnist_course.inference import (
     read_number,
     shipped_model,
     show_prediction,
-    tilted,
 )
-from mnist_course.mnist_form import trimmed
+from mnist_course.mnist_form import tilted, trimmed
 from mnist_course.model import MnistCNN
 from mnist_course.non_digits import DOODLES, doodle, letter
 from mnist_course.pages import CAUSES, make_page
@@ -907,11 +906,11 @@ def test_what_neither_network_is_confident_of_is_left_out_of_a_page_and_that_is_
         locate.FoundDigit(smear, (100, 20, 60, 60), 0.5),
         locate.FoundDigit(seven, (160, 20, 40, 60), 0.45),  # the finder alone rules it out
     ]
-    monkeypatch.setattr('mnist_course.inference.digits_on', lambda rgb: (digits, page))
+    monkeypatch.setattr('mnist_course.reading.digits_on', lambda rgb: (digits, page))
     white = np.full((120, 200, 3), 255, np.uint8)
     ((answer,),) = read_number(white)
     assert answer.digit == 7 and answer.warning == REMARKS['missed']
-    monkeypatch.setattr('mnist_course.inference.LEAST_OF_BOTH', 0)
+    monkeypatch.setattr('mnist_course.reading.LEAST_OF_BOTH', 0)
     assert len(read_number(white)[0]) == 2
 
 

@@ -35,7 +35,7 @@ from tools.notebooks import ROOT
 
 TESTS = {  # what pytest is given for a module: the quickest tests that know it
     'evaluation': 'tests/test_evaluation.py -k "not elsewhere"',
-    'inference': 'tests/test_inference.py -k "not (mnist_test or asks or run_code or a_folder or '
+    'reading': 'tests/test_inference.py -k "not (mnist_test or asks or run_code or a_folder or '
     'all_the or any_array or any_damaged or happens or each_kind or each_image or not_a_digit or '
     'what_people or is_cut or figure or hardly_anything or lies[0] or lies[2] or lies[3])"',
     'fitting': 'tests/test_fitting.py tests/test_library.py -k "not (first_version or import)"',
@@ -46,7 +46,7 @@ TESTS = {  # what pytest is given for a module: the quickest tests that know it
     'checkpoint or pasted or terminal or threads_that or torchrun or copied)"',
     'cli': 'tests/test_commands.py tests/test_cli.py -k "not (two_runs or copied or killed)"',
 }
-TESTS['prediction'] = TESTS['remarks'] = TESTS['inference']
+TESTS['prediction'] = TESTS['remarks'] = TESTS['reading']
 TESTS['training_run'] = TESTS['other_commands'] = TESTS['cli']
 LOADED = 'hypothesis', 'torch', 'cv2', 'matplotlib.pyplot', 'scipy.stats', 'sklearn.metrics'
 TYPES = 'core/ReplaceBinaryOperator_BitOr_'  # `int|None` with another sign cannot be imported

@@ -1,4 +1,4 @@
-// Reads the digits of any image in the browser: what `inference` and `reading_order` of the library
+// Reads the digits of any image in the browser: what `reading` and `reading_order` of the library
 // do, under the same names. Constants and sentences are Python's, in the page's settings.
 //   import {predict, readNumber} from './reader.js';
 //   await readNumber(image, finder, model)   rows of {digit, confidence, probs, warning, box, …}
@@ -29,7 +29,7 @@ function isFaint(image) {
   return quantile(values, .998) - quantile(values, .002) < FAINT;
 }
 
-async function look(image, finder) {  // `look` of inference: the largest digit
+async function look(image, finder) {  // `look` of reading: the largest digit
   if (isMnist(image)) {
     const values = gray(image);
     const box = inSource(image, boundingBox(above(values, 8), SIDE));
