@@ -27,8 +27,11 @@ def conv(
     stride:int=1, # pixels from one window to the next; 2 halves the maps
 )->nn.Sequential:
     "A 3 × 3 convolution, batch normalization and ReLU."
-    layer = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),  # the next layer has one
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
 
 # %% ../nbs/07_finder.ipynb #942e2210
 def descend(
@@ -36,39 +39,56 @@ def descend(
     steps:Iterable[nn.Module], # each of them halves the maps
 )->list[Tensor]: # the largest first
     "Halve the maps again and again, and keep each size."
-    sizes = [maps]
+    kept = [maps]
     for step in steps:
-        sizes.append(step(sizes[-1]))
-    return sizes
+        maps = step(maps)
+        kept.append(maps)
+    return kept
 
 # %% ../nbs/07_finder.ipynb #2f6ded3b
 def ascend(
-    sizes:list[Tensor], # by `descend`
+    kept:list[Tensor], # by `descend`
     steps:Iterable[nn.Module], # one for each size but the smallest
-)->Tensor: # as large as the first of `sizes`
+)->Tensor: # as large as the first of `kept`
     "Enlarge the smallest maps again and again, and join what was kept on the way down."
-    *skips, maps = sizes
-    for step, skip in zip(steps, reversed(skips)):
-        larger = F.interpolate(maps, size=skip.shape[2:], mode='nearest')
-        maps = step(torch.cat([larger, skip], 1))
+    maps = kept[-1]  # the smallest
+    others = reversed(kept[:-1])  # the rest, from small to large
+    for step, skip in zip(steps, others):
+        larger = F.interpolate(maps, size=skip.shape[2:])  # as high and wide as `skip`
+        both = torch.cat([larger, skip], 1)  # the enlarged maps, then the kept ones
+        maps = step(both)
     return maps
 
 # %% ../nbs/07_finder.ipynb #fe3ee7e3
+def standardize(
+    pages:Tensor, # (N,3,H,W)
+)->Tensor: # the same shape
+    "Each page with mean 0 and standard deviation 1, or less where it is nearly blank."
+    centered = pages - pages.mean((1, 2, 3), keepdim=True)  # over colors, rows and columns
+    return centered/(centered.std((1, 2, 3), keepdim=True) + 4)
+
+def halve(
+    inputs:int, # maps that come in
+    outputs:int, # maps that go out
+)->nn.Sequential:
+    "A step down: one block halves the maps, another one looks again."
+    return nn.Sequential(conv(inputs, outputs, stride=2), conv(outputs, outputs))
+
+# %% ../nbs/07_finder.ipynb #5d70a088
 class Finder(nn.Module):
     "A U-Net: pages (N,3,H,W), 0…255, to logits (N,3,H/2,W/2) of digits, cores, other writing."
     def __init__(self, widths:tuple[int, ...]=(16, 32, 48, 64, 96)): # maps at 1/2, 1/4 … 1/32
         super().__init__()
-        steps = list(zip(widths, widths[1:]))
-        self.stem = conv(3, widths[0], stride=2)
-        self.down = nn.ModuleList(nn.Sequential(conv(a, b, stride=2), conv(b, b)) for a, b in steps)
-        self.up = nn.ModuleList(conv(a + b, a) for a, b in reversed(steps))
-        self.head = nn.Conv2d(widths[0], 3, 1)
+        a, b, c, d, e = widths
+        self.stem = conv(3, a, stride=2)
+        self.down = nn.ModuleList([halve(a, b), halve(b, c), halve(c, d), halve(d, e)])
+        self.up = nn.ModuleList([conv(e + d, d), conv(d + c, c), conv(c + b, b), conv(b + a, a)])
+        self.head = nn.Conv2d(a, 3, 1)  # three answers for each place
 
     def forward(self, pages:Tensor)->Tensor: # H/2 and W/2 are rounded up
-        x = pages - pages.mean((1, 2, 3), keepdim=True)
-        x = x/(x.std((1, 2, 3), keepdim=True) + 4)
-        sizes = descend(self.stem(x), self.down)
-        return self.head(ascend(sizes, self.up))
+        x = self.stem(standardize(pages))
+        kept = descend(x, self.down)
+        return self.head(ascend(kept, self.up))
 
 # %% ../nbs/07_finder.ipynb #764a8e56
 def iou(
@@ -78,7 +98,9 @@ def iou(
     "Intersection over union: of the pixels that are marked or wanted, the fraction that is both."
     said = logits > 0
     true = wanted > .5
-    return (said & true).sum((0, 2, 3))/(said | true).sum((0, 2, 3)).clamp(min=1)
+    both = (said & true).sum((0, 2, 3))  # over pages, rows and columns: one count for each map
+    either = (said | true).sum((0, 2, 3))
+    return both/either.clamp(min=1)
 
 # %% ../nbs/07_finder.ipynb #8ca82a9b
 def finder_loss(
@@ -116,7 +138,6 @@ def shipped_finder()->nn.Module: # on the processor
     "The finder that ships with the package: a copy, which you may change."
     return copy.deepcopy(_kept_finder())
 
-# %% ../nbs/07_finder.ipynb #f2cc2100
 class Core(NamedTuple):
     "A digit that was found."
     x:float # its middle, in pixels of the page
