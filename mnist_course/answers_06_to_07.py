@@ -11,8 +11,10 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
-from .exercises import Exercise, both, choice, needs_function, number
+from .exercises import (
+    Exercise, both, choice, needs_function, number, with_change)
 from .quiz import Questions, Quiz
 
 # %% ../nbs/library/answers_06_to_07.ipynb #b561c6eb
@@ -189,7 +191,7 @@ QUIZ['06_your_digit'] = Questions([
             'Distribution shift. Bring the photos into the form that it knows, or train on more '
             'kinds.',
         'Your handwriting is hard to read':
-            'It misread six heroes that you read at a glance.'}, right=1),
+            'It misread six pages that you read at a glance.'}, right=1),
     Quiz('06_your_digit', 'b',
         'Why divide by the background, instead of using one threshold for the whole image?', {
         'Division is more exact than a threshold':
@@ -210,42 +212,162 @@ QUIZ['06_your_digit'] = Questions([
 ])
 
 # %% ../nbs/library/answers_06_to_07.ipynb #85e15755
+@needs_function
+def makes_an_example(
+    answer:Callable, # the reader's function of a digit and a column
+)->str: # what is wrong with it, or ''
+    "Judge a function that should give a page with a digit, and its label."
+    digit = torch.zeros(28, 28, dtype=torch.uint8)
+    digit[4:24, 10:14] = 240
+    digit[4:24, 14] = 90  # the soft edge of the stroke
+    try:
+        said = answer(digit.clone(), 50)
+    except Exception as e:
+        return f'it is called with a digit and a column, and raises {type(e).__name__}: {e}'
+    if not isinstance(said, tuple | list) or len(said) != 2:
+        return 'return two things, the page and its mask, with a comma between them'
+    page, mask = (torch.as_tensor(one) for one in said)
+    if page.shape != (28, 100) or mask.shape != (28, 100):
+        return f'page and mask are 28 × 100, yours are {tuple(page.shape)} and {tuple(mask.shape)}'
+    wanted = torch.zeros(28, 100, dtype=torch.bool)
+    wanted[4:24, 60:64] = True
+    return page_mistake(page.double(), wanted) or mask_mistake(mask.bool(), wanted)
+
+def page_mistake(
+    page:Tensor, # (28,100), what the reader's function gives
+    wanted:Tensor, # (28,100), booleans: where the ink is
+)->str: # '' if it is right
+    "Which mistake is in a page that should be white, with dark ink."
+    if page[0, 0] == 0 or page[wanted].mean() > 200:
+        return 'the page is white (255), and the ink dark: `255 - digit` swaps them'
+    if page[wanted].mean() > 20 or page[~wanted].mean() < 250:
+        return 'the ink of the page is not where it should be: columns `left` to `left + 27`'
+    return ''
+
+def mask_mistake(
+    mask:Tensor, # (28,100), booleans, what the reader's function gives
+    wanted:Tensor, # (28,100), booleans
+)->str: # '' if it is right
+    "Which mistake is in the mask of a page."
+    if torch.equal(mask, wanted):
+        return ''
+    if torch.equal(mask, ~wanted):
+        return 'the mask is True where the paper is; it should be True where the ink is'
+    if mask.sum() > wanted.sum():
+        return 'the mask has pixels that are not ink above 127, such as the soft edge of the stroke'
+    return 'the mask is not where the ink is: it goes into the same columns of a larger mask'
+
+NOT_IOU = {
+    4/7: 'that is Dice, not IoU',
+    2/4: 'IoU divides by the pixels in one or the other, not by those that are wanted',
+    2/3: 'IoU divides by the pixels in one or the other, not by those that are marked',
+    2/7: 'IoU divides by the pixels in one or the other: `said | true`. In the sum of both, the '
+         'common pixels count twice',
+    5/8: 'that is the accuracy: IoU leaves out the paper that is called paper',
+    5/2: 'the other way round: divide by the pixels in one or the other',
+}
 NOT_DICE = {
-    2/7: 'twice the common pixels: the 2 is missing',
-    2/5: 'that is IoU, not Dice',
-    4/5: 'add the two numbers of pixels; `said + true` of boolean masks is their union',
-    7/4: 'the other way round: divide by the sum',
+    2/7: 'twice the common pixels: the 2 is missing in your Dice',
+    4/5: 'add the two numbers of pixels for Dice; `said + true` of boolean masks is their union',
+    7/4: 'the other way round: Dice divides by the sum',
 }
 
 @needs_function
-def is_dice(
+def is_iou_and_dice(
     answer:Callable, # the reader's function of two boolean masks
 )->str: # what is wrong with it, or ''
-    "Judge a function that should give the Dice score of two masks."
-    said = torch.tensor([[True, True, True, False, False, False]])
-    true = torch.tensor([[False, True, True, True, True, False]])
+    "Judge a function that should give IoU and Dice of two masks."
+    said = torch.tensor([[1, 1, 1, 0, 0, 0, 0, 0]]).bool()
+    true = torch.tensor([[0, 1, 1, 1, 1, 0, 0, 0]]).bool()
     try:
-        value = float(answer(said, true))
-    except TypeError as e:
-        return f'it is called with two masks, said and true ({e})'
-    return number(4/7, 1e-4, NOT_DICE)(value)
+        result = answer(said, true)
+    except Exception as e:
+        return f'it is called with two masks, said and true, and raises {type(e).__name__}: {e}'
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        return 'return two numbers, IoU and Dice, with a comma between them'
+    iou, dice = (float(one) for one in result)
+    if abs(iou - 4/7) < 1e-4 and abs(dice - 2/5) < 1e-4:
+        return 'these two are swapped: IoU comes first'
+    wrong = number(2/5, 1e-4, NOT_IOU)(iou)
+    return wrong or number(4/7, 1e-4, NOT_DICE)(dice)
+
+BOXES = [(10, 10, 20, 30), (50, 10, 20, 30), (90, 10, 20, 30), (50, 60, 20, 30), (10, 60, 20, 30)]
+MIDDLES = [(20, 25), (60, 25), (61, 27), (62, 26), (63, 26), (100, 90)]  # four in one box
+NOT_MISSED: dict[float, str] = {
+    2: 'that is how many digits have a middle in their box; count those that have none',
+    1: 'that is how many middles lie in no box; count the boxes in which none lies',
+    0: 'a middle lies in a box only if its x and its y both do',
+    -1: 'a box can hold several middles, so the difference of the two numbers says nothing',
+}
+
+@needs_function
+def counts_missed(
+    answer:Callable, # the reader's function of boxes and middles
+)->str: # what is wrong with it, or ''
+    "Judge a function that should count the boxes in which no middle of a core lies."
+    try:
+        value = answer(list(BOXES), list(MIDDLES))
+        one = answer(BOXES[:1], [])
+    except Exception as e:
+        return ('it is called with two lists, boxes and middles, and raises '
+                f'{type(e).__name__}: {e}')
+    mistake = number(3, 0, NOT_MISSED)(value)
+    if not mistake and number(1, 0)(one):
+        return 'with one box and no middle at all, it does not give 1'
+    return mistake
+
+# %% ../nbs/library/answers_06_to_07.ipynb #4ebae9ce
+EXAMPLE = """\
+def example(digit, left):
+    page = torch.full((28, 100), 255)
+    page[:, left:left + 28] = 255 - digit
+    mask = torch.zeros(28, 100, dtype=torch.bool)
+    mask[:, left:left + 28] = digit > 127
+    return page, mask
+
+example"""
+
+SCORES = """\
+def scores(said, true):
+    both = (said & true).sum()
+    iou = both/(said | true).sum()
+    dice = 2*both/(said.sum() + true.sum())
+    return iou, dice
+
+scores"""
+
+MISSED = """\
+def missed(boxes, middles):
+    count = 0
+    for left, top, width, height in boxes:
+        inside = [(x, y) for x, y in middles
+                  if left <= x <= left + width and top <= y <= top + height]
+        if not inside:
+            count += 1
+    return count
+
+missed"""
 
 # %% ../nbs/library/answers_06_to_07.ipynb #0ad7bb89
 EXERCISES['07_finder'] = [
     Exercise(
         '07_finder', 'q1',
-        is_dice,
-        right='Dice is never smaller than IoU, and both are 0 or 1 together: Dice = 2 IoU/(1 + '
-              'IoU). With probabilities in place of yes and no it has a slope, so a network can '
-              'learn from it.',
-        tip='The common pixels are `(said & true).sum()`.',
-        answer='lambda said, true: 2*(said & true).sum()/(said.sum() + true.sum())',
+        makes_an_example,
+        right='That is all that synthetic data is: the program that draws the ink knows where it '
+              'is. Ours has more kinds of paper, pens and light.',
+        tip='`page = torch.full((28, 100), 255)` is white paper, and `page[:, left:left + 28]` '
+            'is the part on which the digit goes.',
+        answer=EXAMPLE,
         mistakes={
-            'lambda said, true: (said & true).sum()/(said.sum() + true.sum())': 'the 2 is missing',
-            'lambda said, true: (said & true).sum()/(said | true).sum()': 'that is IoU',
-            'lambda said, true: 2*(said & true).sum()/(said + true).sum()': 'union',
-            'lambda said: 1': 'two masks',
-            '4/7': 'we need a function'}),
+            with_change(EXAMPLE, '255 - digit', 'digit'): 'swaps them',
+            with_change(EXAMPLE, 'digit > 127', 'digit <= 127'): 'not ink above 127',
+            with_change(EXAMPLE, 'digit > 127', 'digit > 0'): 'not ink above 127',
+            with_change(EXAMPLE, 'mask[:, left:left + 28]', 'mask[:, :28]'): 'the same columns',
+            with_change(EXAMPLE, 'page[:, left:left + 28]', 'page[:, :28]'): 'the ink dark',
+            with_change(EXAMPLE, 'return page, mask', 'return page'): 'return two things',
+            with_change(EXAMPLE, 'return page, mask', 'return page, digit > 127'): '28 × 100',
+            'lambda digit: digit': 'a digit and a column',
+            '255': 'we need a function'}),
     Exercise(
         '07_finder', 'q2',
         number(183, 0, {
@@ -253,12 +375,11 @@ EXERCISES['07_finder'] = [
             32: 'that is the step between two windows; the windows are wider, and overlap',
             245: 'widen the window by the step before the stride doubles it',
             92: 'each convolution widens the window by two steps, one on each side'}),
-        right='Nearly the whole width of a training page, which has 192 pixels. On the way up '
-              'the windows grow further.',
+        right='Nearly the whole width of a page of 192 pixels. On the way up the windows grow '
+              'further.',
         tip='Keep two numbers, window and step. For each convolution: window += 2*step, then '
             'step *= stride.',
-        answer="""\
-window, step = 1, 1
+        answer="""window, step = 1, 1
 for stride in (2, 2, 1, 2, 1, 2, 1, 2, 1):
     window += 2*step
     step *= stride
@@ -270,26 +391,40 @@ window""",
             '1 + 1 + 2 + 4 + 4 + 8 + 8 + 16 + 16 + 32': 'two steps'}),
     Exercise(
         '07_finder', 'q3',
-        both(
-            number(.7, .04, {
-                1: 'ellipses as large as the boxes run into each other: `spots(1)` is 1',
-                .9: 'call `spots(.9)`: how many are there?',
-                .8: 'at .8 they just touch: call `spots(.8)`'},
-                larger='that is larger than .7',
-                smaller='two spots are left with a larger one, too'),
-            choice('b', {
-                'a': 'the smaller they are, the farther they are apart',
-                'c': 'IoU can be computed for any mask that has a pixel'})),
-        right='That is about the size that `core_map` uses. It even clears a margin around each '
-              'core, for digits that overlap more.',
-        tip='Call `spots` with each of the six sizes.',
-        answer="""\
-largest = max(size for size in (.5, .6, .7, .8, .9, 1) if spots(size) == 2)
-(largest, 'b')""",
+        is_iou_and_dice,
+        right='Dice is never smaller than IoU, and both are 0 or 1 together: Dice = 2 IoU/(1 + '
+              'IoU). With probabilities in place of yes and no it has a slope, so a network can '
+              'learn from it.',
+        tip='The common pixels are `(said & true).sum()`, and those in one or the other '
+            '`(said | true).sum()`.',
+        answer=SCORES,
         mistakes={
-            "(1, 'b')": 'run into each other',
-            "(.6, 'b')": 'a larger one',
-            "(.7, 'a')": 'farther'}),
+            with_change(SCORES, 'both/(said | true).sum()', 'both/true.sum()'): 'the pixels in one',
+            with_change(SCORES, 'both/(said | true).sum()', 'both/(said.sum() + true.sum())'):
+                'count twice',
+            with_change(SCORES, 'both/(said | true).sum()', '(said == true).float().mean()'):
+                'the accuracy',
+            with_change(SCORES, '2*both', 'both'): 'the 2 is missing',
+            with_change(SCORES, '(said.sum() + true.sum())', '(said + true).sum()'): 'their union',
+            with_change(SCORES, 'return iou, dice', 'return dice, iou'): 'swapped',
+            with_change(SCORES, 'return iou, dice', 'return iou'): 'return two numbers',
+            'lambda said: 1': 'two masks',
+            '4/7': 'we need a function'}),
+    Exercise(
+        '07_finder', 'q4',
+        counts_missed,
+        right='The page counts in the same way. It also takes each core for one digit only, so '
+              'that one core in two boxes that overlap counts once.',
+        tip='A middle x, y lies in a box if `left <= x <= left + width` and `top <= y <= top + '
+            'height`.',
+        answer=MISSED,
+        mistakes={
+            with_change(MISSED, 'if not inside', 'if inside'): 'count those that have none',
+            with_change(MISSED, ' and top <= y <= top + height', ''): 'both do',
+            'lambda boxes, middles: len(boxes) - len(middles)': 'the difference',
+            'lambda boxes, middles: 3': 'no middle at all',
+            'lambda boxes: 0': 'two lists',
+            '3': 'we need a function'}),
 ]
 
 # %% ../nbs/library/answers_06_to_07.ipynb #cf2a9ecc

@@ -36,7 +36,7 @@ def to_gray(
 )->np.ndarray: # (H,W) float32, 0…255, its longer side 256 pixels
     "An image in gray, slightly blurred."
     gray = open_image(source).resized(WORK).rgb.mean(2)
-    return cv2.GaussianBlur(gray, (0, 0), 1)
+    return cv2.GaussianBlur(gray, (0, 0), 1)  # 1: the width of the blur, in pixels
 
 # %% ../nbs/06_your_digit.ipynb #371622b6
 def with_dark_ink(
@@ -48,20 +48,16 @@ def with_dark_ink(
     ink_is_dark = paper - gray.min() > gray.max() - paper
     return gray if ink_is_dark else 255 - gray
 
-# %% ../nbs/06_your_digit.ipynb #c399e519
-WINDOW = 85 # pixels: a third of the image, wider than nearly every stroke
-
-# %% ../nbs/06_your_digit.ipynb #4f775d0d
+# %% ../nbs/06_your_digit.ipynb #c7380a35
 def square(
     side:int, # pixels
 )->np.ndarray: # (side,side) uint8, all 1
     "A square window for OpenCV."
     return np.ones((side, side), np.uint8)
 
-# %% ../nbs/06_your_digit.ipynb #c7380a35
 def estimate_background(
     gray:np.ndarray, # (H,W), 0…255, ink darker than paper
-    window:int=WINDOW, # pixels: narrower details are taken for ink
+    window:int=85, # pixels: a third of our image, wider than nearly every stroke
 )->np.ndarray: # (H,W), 0…255
     "The paper as if nothing were written on it."
     return cv2.morphologyEx(gray, cv2.MORPH_CLOSE, square(window))
@@ -77,18 +73,12 @@ def ink_strength(
 
 # %% ../nbs/06_your_digit.ipynb #d051513a
 def otsu_threshold(
-    levels:np.ndarray, # uint8, of any shape
+    levels:np.ndarray, # (H,W) uint8
 )->int: # the upper group is above it
     "The threshold that makes the two groups differ the most."
-    counts = np.bincount(levels.ravel(), minlength=256)  # pixels at each level
-    sums = counts*np.arange(256)
-    n_below = counts.cumsum()  # pixels at each level or below, for all 256 thresholds at once
-    n_above = counts.sum() - n_below
-    mean_below = sums.cumsum()/np.maximum(n_below, 1)
-    mean_above = (sums.sum() - sums.cumsum())/np.maximum(n_above, 1)
-    return int((n_below*n_above*(mean_above - mean_below)**2).argmax())
+    threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
+    return int(threshold)
 
-# %% ../nbs/06_your_digit.ipynb #35a47785
 def binarize(
     ink:np.ndarray, # (H,W), 0…1
 )->np.ndarray: # (H,W) booleans
@@ -99,12 +89,11 @@ def binarize(
 # %% ../nbs/06_your_digit.ipynb #2388122e
 def largest_part(
     mask:np.ndarray, # (H,W) booleans
-    gap:int=1, # pixels: parts that are closer belong together; 1 joins only what touches
 )->np.ndarray: # (H,W) booleans
-    "The largest group of pixels that belong together."
-    joined = cv2.dilate(mask.astype(np.uint8), square(gap))
-    n, parts = cv2.connectedComponents(joined)
-    sizes = np.bincount(parts[mask], minlength=n)
+    "The largest group of pixels that touch."
+    _, parts = cv2.connectedComponents(mask.astype(np.uint8))  # 0 is paper; then 1, 2, 3 …
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0  # the paper is no part
     return mask & (parts == sizes.argmax())
 
 # %% ../nbs/06_your_digit.ipynb #63dfb6ac
@@ -118,24 +107,54 @@ def by_rules(
     return torch.from_numpy(mnist_form(np.where(digit, ink, 0)))
 
 # %% ../nbs/06_your_digit.ipynb #2eaca04c
-def box_only(
+def with_polarity(
     source:ImageSource, # whatever `open_image` takes
 )->Tensor: # (28,28) uint8
-    "Polarity, Otsu's threshold, box and center of mass; the paper is one gray."
+    "Resized, after the border has told which side is the ink."
+    gray = with_dark_ink(to_gray(source))
+    small = cv2.resize(255 - gray, (28, 28), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(small.astype(np.uint8))
+
+def with_box(
+    source:ImageSource, # whatever `open_image` takes
+)->Tensor: # (28,28) uint8
+    "In MNIST's form: whatever is at least half as strong as the strongest ink; one gray of paper."
+    gray = with_dark_ink(to_gray(source))
+    return torch.from_numpy(mnist_form(ink_strength(gray, gray.max())))
+
+def with_threshold(
+    source:ImageSource, # whatever `open_image` takes
+)->Tensor: # (28,28) uint8
+    "The same, above Otsu's threshold."
     gray = with_dark_ink(to_gray(source))
     ink = ink_strength(gray, gray.max())
     return torch.from_numpy(mnist_form(np.where(binarize(ink), ink, 0)))
 
-def gaps_closed(
+def with_background(
+    source:ImageSource, # whatever `open_image` takes
+)->Tensor: # (28,28) uint8
+    "The same, with a gray of paper for each pixel."
+    gray = with_dark_ink(to_gray(source))
+    ink = ink_strength(gray, estimate_background(gray))
+    return torch.from_numpy(mnist_form(np.where(binarize(ink), ink, 0)))
+
+def with_gaps_closed(
     source:ImageSource, # whatever `open_image` takes
 )->Tensor: # (28,28) uint8
     "`by_rules`, but parts less than 5 pixels apart belong together."
     gray = with_dark_ink(to_gray(source))
     ink = ink_strength(gray, estimate_background(gray))
-    digit = largest_part(binarize(ink), gap=5)
+    mask = binarize(ink)
+    grown = cv2.dilate(mask.astype(np.uint8), square(5)) > 0
+    digit = mask & largest_part(grown)
     return torch.from_numpy(mnist_form(np.where(digit, ink, 0)))
 
 # %% ../nbs/06_your_digit.ipynb #89306ed6
 RUNGS: dict[str, Callable[[ImageSource], Tensor]] = {
-    'resized only': resize_only, '+ polarity, Otsu, box': box_only,
-    '+ background, largest part': by_rules, '+ gaps closed': gaps_closed}
+    'resized only': resize_only,
+    '+ polarity': with_polarity,
+    '+ box and center': with_box,
+    '+ threshold': with_threshold,
+    '+ background': with_background,
+    '+ largest part': by_rules,
+    '+ gaps closed': with_gaps_closed}

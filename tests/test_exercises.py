@@ -99,8 +99,7 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     "network = load_model(ASSETS/'course_model.pth', device='cpu')\n"
     'images, labels = split(load_mnist()[0])[1]\n'
     'x, y = images[:200], labels[:200]',
-    '07_finder': 'import cv2, numpy as np; from mnist_course.pages import ellipse\n'
-    + defined_on('07_finder', 'spots'),
+    '07_finder': '',
     '08_inference': 'import cv2\n'
     'import numpy as np\n'
     'from mnist_course.data import load_mnist, split\n'
