@@ -31,6 +31,7 @@ PAGES = [
     '11_recipes',
     '11b_comparing',
     '12_robustness',
+    '12b_doubt',
 ]
 
 
@@ -107,6 +108,7 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'from mnist_course.recipes import operations',
     '11b_comparing': 'from statistics import mean, stdev',
     '12_robustness': '',
+    '12b_doubt': '',
 }
 
 
