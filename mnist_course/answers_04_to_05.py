@@ -252,7 +252,7 @@ QUIZ['04_evaluation'] = Questions([
             'As long as the images are like those it was checked on.',
         'the image shows a clear digit':
             'The network was never asked that. It chooses among ten digits, whatever you show it, '
-            'as you\'ll see in 12_robustness.'}, right=1),
+            'as you\'ll see in 12b_doubt.'}, right=1),
 ])
 
 # %% ../nbs/library/answers_04_to_05.ipynb #d0bde355
