@@ -556,13 +556,13 @@ EXERCISES['12b_doubt'] = [
 # %% ../nbs/library/answers_11_to_12.ipynb #eaebc9c6
 QUIZ['12b_doubt'] = Questions([
     Quiz('12b_doubt', 'a', 'Why is a network so confident about a letter?', {
-        'Nothing was ever asked of it there, and one of ten scores is always the largest':
+        'Training asked nothing about letters, and one of ten scores is always the largest':
             'Strokes raise scores, and softmax looks only at the differences.',
         'It has seen letters in training': 'It has seen none.',
         "Because it isn't calibrated":
             'Calibration is about digits. A calibrated network can be just as confident about '
             'letters.'}, right=0),
-    Quiz('12b_doubt', 'b', 'By what do you choose the threshold for a warning?', {
+    Quiz('12b_doubt', 'b', 'How do you choose the threshold for a warning?', {
         'By the letters that it should catch':
             "Then it holds for those letters. You don't know what else may turn up.",
         'By what a false alarm costs: a fraction of digits that may be flagged':
