@@ -4,7 +4,7 @@
 course_model.pth is what `mnist_train` leaves, for the pages that teach with it. finder.pth finds
 digits on pages: it learns from pages that a program draws with training digits, and a training
 that was stopped goes on where it was. mnist_model.pth is what `predict` uses: trained by the
-recipes `HANDWRITING` and `CALM` of 12_robustness on MNIST, on images of no digit, and on digits
+recipes `HANDWRITING` and `CALM` of 12b_doubt on MNIST, on images of no digit, and on digits
 that the finder cut out of drawn pages. The temperature and the confidence below which it doubts
 are chosen on validation images; the test set is opened once, at the end, and its result kept in
 the file's header."""

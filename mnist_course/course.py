@@ -53,7 +53,10 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
         'what buys accuracy, and how to tell a gain from chance'),
     '12_robustness': (
         'robustness',
-        'noise, tilt, attacks, letters and shoes: where it fails, and when not to answer'),
+        'noise, tilt and attacks: where a network fails, and which remedies help'),
+    '12b_doubt': (
+        'doubt',
+        'letters, confidence and a threshold: when a network should not answer'),
     '13_cli': ('commands', 'from functions to `mnist_train`, `mnist_test` and the others'),
     '14_serve': ('serve', 'an API, and a web page where anyone can draw'),
 }

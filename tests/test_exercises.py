@@ -32,6 +32,7 @@ PAGES = [
     '11_recipes',
     '11b_comparing',
     '12_robustness',
+    '12b_doubt',
 ]
 
 
@@ -119,6 +120,7 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     'from mnist_course.recipes import operations',
     '11b_comparing': 'from statistics import mean, stdev',
     '12_robustness': '',
+    '12b_doubt': '',
 }
 
 
