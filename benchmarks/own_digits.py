@@ -34,10 +34,11 @@ def edits(a: str, b: str) -> int:
     return row[-1]
 
 
-def singles(folder: Path, ways: dict[str, Callable]) -> dict[str, dict]:
+def singles(folder: Path, ways: dict[str, Callable]) -> tuple[dict[str, dict], set[str]]:
     """For each kind of image: how many, and how many each way reads rightly; each way is a
-    function of a path."""
+    function of a path. And the people of whose handwriting the last way misreads an image."""
     kinds: dict[str, dict] = {}
+    misread: set[str] = set()
     for row in manifest(folder):
         counts = kinds.setdefault(row['kind'], {'images': 0, **dict.fromkeys(ways, 0)})
         counts['images'] += 1
@@ -46,7 +47,8 @@ def singles(folder: Path, ways: dict[str, Callable]) -> dict[str, dict]:
             counts[name] += right
             if not right and name == list(ways)[-1]:
                 print('misread:', row['file'])
-    return kinds
+                misread.add(row.get('writer', ''))
+    return kinds, misread
 
 
 def number(line: list) -> str:
@@ -91,12 +93,13 @@ def main() -> None:
         'rules of 06': by_form(by_rules),
         'two networks': by_networks,
     }
-    kinds = singles(args.folder, ways)
+    kinds, misread = singles(args.folder, ways)
     writers = {row['writer'] for row in manifest(args.folder) if row.get('writer')}
     result = {
         'command': 'python benchmarks/own_digits.py FOLDER',
         'date': date.today().isoformat(),
         'writers': len(writers),
+        'writers_all_right': len(writers - misread),
         'warned': sum(warned),
         'kinds': dict(sorted(kinds.items())),
     }
