@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension, make_dataset
 from tqdm import tqdm
 
 from .idx_sets import idx_files, load_idx
@@ -43,6 +42,8 @@ def named_files(
     folder:Path, # with a subfolder a class, or with files named `…_class.png`
 )->list[Named]: # sorted
     "The image files of a folder, each with its class."
+    from torchvision.datasets.folder import (
+        IMG_EXTENSIONS, has_file_allowed_extension, make_dataset)
     classes = [p.name for p in subfolders(folder)]
     if classes:
         numbered = {name: number for number, name in enumerate(classes)}

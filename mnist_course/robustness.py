@@ -12,12 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_course.confidence import (
-    best_temperature,
-    energy_score,
-    knn_score,
-    temperature_scale,
-)
+from .confidence import best_temperature, energy_score, knn_score, temperature_scale
 from .corruptions import CORRUPTIONS, corrupt
 from .data import Data, normalize
 from .devices import device_of

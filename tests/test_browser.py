@@ -396,7 +396,7 @@ def test_exercises_and_questions_answer_back_and_remember(page, jupyterlab, cour
     run_cell(page, 'quiz_of(', 'quiz_of("02b_convolution")  # again')
     boxes = page.locator('.widget-radio-box')
     boxes.first.wait_for()
-    right = quiz_of('02_model')[0].right
+    right = quiz_of('02b_convolution')[0].right
     boxes.first.locator('input').nth(1 - min(right, 1)).click()
     page.locator('.widget-vbox').get_by_text('Not yet.', exact=True).first.wait_for()
     boxes.first.locator('input').nth(right).click()
