@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from itertools import repeat
+from itertools import chain, repeat
 
 import torch
 from torch import nn
@@ -36,7 +36,7 @@ def until_target(
     "Train until the target is reached, or the epochs are over: what it took."
     seconds, steps, accuracy = 0.0, 0, 0.0
     start = time.perf_counter()
-    for xb, yb in (pair for once in repeat(batches, epochs) for pair in once):
+    for xb, yb in chain.from_iterable(repeat(batches, epochs)):
         step(xb, yb)
         steps += 1
         if steps % EVERY == 0:

@@ -179,6 +179,8 @@ def test_emnist_is_turned_upright_and_its_letters_have_their_names(tmp_path):
     assert train.classes == ('a', 'b', 'c') and torch.equal(train[0], IMAGES[:40])
     (tmp_path / 'emnist-letters-mapping.txt').write_text('1 65 97\n2 66 98\n3 67 99\n')
     assert load_images(tmp_path)[0].classes == ('A/a', 'B/b', 'C/c')
+    (tmp_path / 'emnist-letters-mapping.txt').write_text('1 sixty-five\n')
+    assert 'mapping.txt is damaged' in complaint(tmp_path)
 
 
 def test_damaged_files_in_the_form_of_mnist_get_a_sentence(tmp_path):
