@@ -36,9 +36,10 @@ def conv_block(
 def decide(
     maps:int, # of 3 × 3
     dropout:float, # fraction of their numbers that is blanked out while training
+    classes:int, # how many answers there are
 )->list[nn.Module]: # layers
-    "The last layers: from maps of 3 × 3 to ten scores."
-    return [nn.Flatten(), nn.Dropout(dropout), nn.Linear(maps*3*3, 10)]
+    "The last layers: from maps of 3 × 3 to a score for each answer."
+    return [nn.Flatten(), nn.Dropout(dropout), nn.Linear(maps*3*3, classes)]
 
 # %% ../nbs/library/architectures.ipynb #034a9485
 def four_convolutions(
@@ -47,46 +48,54 @@ def four_convolutions(
     c:int, # of the third
     d:int, # of the fourth
     dropout:float, # fraction of the 9*d features that is blanked out while training
-)->nn.Module: # (N,1,28,28) -> logits (N,10)
+    classes:int, # how many answers there are
+)->nn.Module: # (N,1,28,28) -> logits (N,classes)
     "Four convolutions with batch normalization; the first two and the last pool."
     return nn.Sequential(*conv_block(1, a, pool=True), *conv_block(a, b, pool=True),
-                         *conv_block(b, c), *conv_block(c, d, pool=True), *decide(d, dropout))
+                         *conv_block(b, c), *conv_block(c, d, pool=True),
+                         *decide(d, dropout, classes))
 
 def wide_model(
     dropout:float=.3, # fraction of the 1,152 features that is blanked out while training
+    classes:int=10, # how many answers there are
 )->nn.Module: # (N,1,28,28) -> logits (N,10)
     "Four convolutions with many maps: what reads your handwriting in 08. 252,138 parameters."
-    return four_convolutions(32, 64, 128, 128, dropout)
+    return four_convolutions(32, 64, 128, 128, dropout, classes)
 
 def tiny_model(
     dropout:float=0, # fraction of the 216 features that is blanked out while training
+    classes:int=10, # how many answers there are
 )->nn.Module: # (N,1,28,28) -> logits (N,10)
     "Four convolutions with few maps: the challenge at the end of 11b. 9,902 parameters."
-    return four_convolutions(12, 16, 16, 24, dropout)
+    return four_convolutions(12, 16, 16, 24, dropout, classes)
 
 # %% ../nbs/library/architectures.ipynb #5d4a4883
 def pooled_model(
     dropout:float=0, # fraction of the 432 features that is blanked out while training
+    classes:int=10, # how many answers there are
 )->nn.Module: # (N,1,28,28) -> logits (N,10)
     "`lean_model` before its first layers were made smaller: it computes every window, then pools."
     return nn.Sequential(*conv_block(1, 16, 5, pool=True), *conv_block(16, 32, pool=True),
-                         *conv_block(32, 48, pool=True), *decide(48, dropout))
+                         *conv_block(32, 48, pool=True), *decide(48, dropout, classes))
 
 def lean_model(
     dropout:float=0, # fraction of the 432 features that is blanked out while training
+    classes:int=10, # how many answers there are
 )->nn.Module: # (N,1,28,28) -> logits (N,10)
     """Three convolutions; the first two halve the maps by taking every other window.
 
     23,354 parameters."""
     return nn.Sequential(*conv_block(1, 16, 5, stride=2, pad=False), *conv_block(16, 32, stride=2),
-                         *conv_block(32, 48, pool=True), *decide(48, dropout))
+                         *conv_block(32, 48, pool=True), *decide(48, dropout, classes))
 
 def deep_model(
     dropout:float=0, # fraction of the 576 features that is blanked out while training
+    classes:int=10, # how many answers there are
 )->nn.Module: # (N,1,28,28) -> logits (N,10)
     "`lean_model` with one more convolution where the maps are small. 38,714 parameters."
     return nn.Sequential(*conv_block(1, 16, 5, stride=2, pad=False), *conv_block(16, 32, stride=2),
-                         *conv_block(32, 32), *conv_block(32, 64, pool=True), *decide(64, dropout))
+                         *conv_block(32, 32), *conv_block(32, 64, pool=True),
+                         *decide(64, dropout, classes))
 
 # %% ../nbs/library/architectures.ipynb #7afa73e2
 VIEWS = ((0, 1), (8, 1), (-8, 1), (0, 1.08), (0, .92))  # degrees of tilt, and scale
@@ -118,9 +127,10 @@ class Ensemble(nn.Module):
 # %% ../nbs/library/architectures.ipynb #69889d67
 def ensemble_model(
     dropout:float=.1, # fraction of each member's 576 features that is blanked out while training
+    classes:int=10, # how many answers there are
 )->nn.Module: # (N,1,28,28) -> logits (N,10)
     "Four networks of four convolutions that learn in turn and answer together. 218,824 parameters."
-    return Ensemble(*(four_convolutions(24, 32, 48, 64, dropout) for _ in range(4)))
+    return Ensemble(*(four_convolutions(24, 32, 48, 64, dropout, classes) for _ in range(4)))
 
 # %% ../nbs/library/architectures.ipynb #1ae8ce84
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -179,6 +189,21 @@ def dropout_of(
             return layer.p
     return 0
 
+def last_layers(
+    model:nn.Module, # of the course
+)->list[str]: # their names
+    "The linear layers that give the scores: one, or one for each member of an ensemble."
+    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    return linear if isinstance(model, Ensemble) else linear[-1:]
+
+def classes_of(
+    model:nn.Module, # of the course
+)->int: # 10 for one without a linear layer, which is none of the course
+    "How many answers a network has."
+    names = last_layers(model)
+    last = model.get_submodule(names[-1]) if names else None
+    return last.out_features if isinstance(last, nn.Linear) else 10
+
 def layout(
     model:nn.Module,
 )->tuple[type, str, dict[str, torch.Size]]: # its class, what it prints, name -> shape of weights
@@ -189,13 +214,16 @@ def possible_names(
     model:nn.Module,
 )->list[tuple[str, dict[str, Any]]]: # name and settings
     "What a network may have been made by: what is noted on it, else every network there is."
-    dropout = {'dropout': dropout_of(model)}
+    settings = {'dropout': dropout_of(model), 'classes': classes_of(model)}
     noted = getattr(model, 'architecture', None)
     if isinstance(noted, tuple):
         name, config = noted
-        return [(name, config), (name, {**config, **dropout})]  # it may have been changed since
-    taken = [(name, 'dropout' in signature(make).parameters) for name, make in MODELS.items()]
-    return [(name, with_defaults(name, dropout if takes else {})) for name, takes in taken]
+        return [(name, config), (name, {**config, **settings})]  # it may have been changed since
+    named = []
+    for name, make in MODELS.items():
+        taken = {k: v for k, v in settings.items() if k in signature(make).parameters}
+        named.append((name, with_defaults(name, taken)))
+    return named
 
 def is_made_by(
     model:nn.Module,

@@ -6,6 +6,7 @@
 __all__ = ['saliency', 'integrated_gradients', 'smooth', 'show_heat', 'show_saliency']
 
 # %% ../nbs/library/attribution.ipynb #a0f25730
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,6 +77,7 @@ def show_saliency(
     images:Tensor, # a handful of images, (N,28,28) uint8
     labels:Tensor, # (N,)
     *,
+    names:Sequence[str]|None=None, # of the classes; None: 0, 1, 2 …
     axes:Any=None, # matplotlib Axes, 3 rows of N; None makes a figure
 )->Any: # the Axes, (3,N)
     "Draw images, and below each what spoke for its answer: occlusion, integrated gradients."
@@ -83,9 +85,11 @@ def show_saliency(
     if axes is None:
         axes = plt.subplots(3, len(images), figsize=(1.4*len(images) + 1, 4.3), squeeze=False,
                             layout='constrained')[1]
-    predictions = predict_probs(model, images).argmax(1).tolist()
+    probs = predict_probs(model, images)
+    names = names or [str(k) for k in range(probs.shape[1])]
+    predictions = probs.argmax(1).tolist()
     for image, label, answer, column in zip(images, labels.tolist(), predictions, axes.T):
-        show_answer(image, answer, label, column[0])
+        show_answer(image, names[answer], names[label], column[0])
         show_heat(image, occlusion(model, image, answer), ax=column[1])
         show_heat(image, smooth(integrated_gradients(model, image, answer)), ax=column[2])
     for ax, name in zip(axes[:, 0], ('answer', 'occlusion', 'integrated\ngradients')):
@@ -95,15 +99,15 @@ def show_saliency(
 # %% ../nbs/library/attribution.ipynb #2c5dcd6c
 def show_answer(
     image:Tensor, # (28,28)
-    answer:int,
-    label:int,
+    answer:str,
+    label:str,
     ax:'Axes',
 )->None:
     "Draw an image under its answer, in red and with its label where they differ."
     from matplotlib.patches import Rectangle
     show_maps([image], ink=1, ax=ax)
     if answer == label:
-        ax.set_title(f'{answer}', color='black')
+        ax.set_title(answer, color='black')
     else:
         ax.set_title(f'{answer} not {label}', color='red')
         ax.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec='red', lw=2))

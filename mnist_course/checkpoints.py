@@ -168,6 +168,7 @@ class Run(NamedTuple):
     seed:int
     images:int # number of training images
     threads:int|None=None # of the processor
+    origin:dict[str, Any]|None=None # where images and first weights come from; None: MNIST, chance
 
 PARTS = 'recipe', 'seed', 'images', 'history', 'state', 'opt', 'schedule', 'random'
 OLD = {'pictures': 'images'}  # what a part was called before 0.2
@@ -199,6 +200,7 @@ def save_checkpoint(
     "Save everything that is needed to continue as if nothing had happened. Raises OSError."
     save_atomically({'format': 'mnist_course checkpoint 1', 'recipe': asdict(run.recipe),
                      'seed': run.seed, 'images': run.images, 'threads': run.threads,
+                     'origin': run.origin,
                      'history': history,
                      'state': model.state_dict(), 'opt': opt.state_dict(),
                      'schedule': schedule.state_dict() if schedule else None,
@@ -211,9 +213,10 @@ def other_run(
     free:tuple[str, ...], # what may differ
 )->list[str]: # such as 'lr 0.01'
     "In what a checkpoint differs from the run that wants to resume it."
-    then = {**asdict(Recipe()), **saved['recipe'], 'seed': saved['seed'], 'images': saved['images']}
-    now = {**asdict(run.recipe), 'seed': run.seed, 'images': run.images}
-    return [f'{key} {then.get(key)}' for key, value in now.items()
+    then = {**asdict(Recipe()), **saved['recipe'], 'seed': saved['seed'], 'images': saved['images'],
+            **(saved.get('origin') or {})}
+    now = {**asdict(run.recipe), 'seed': run.seed, 'images': run.images, **(run.origin or {})}
+    return [f'{key} {then.get(key) or "none"}' for key, value in now.items()
             if key not in free and value != then.get(key)]
 
 # %% ../nbs/library/checkpoints.ipynb #ce493758

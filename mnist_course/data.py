@@ -63,12 +63,14 @@ def nearest_mean(
 # %% ../nbs/01_data.ipynb #e4269d66
 def split(
     train:Data, # images and labels
-    n_valid:int=5_000, # images to keep back, from the end
+    n_valid:int|None=None, # images to keep back, from the end; None: 5,000, or as the data set says
 )->tuple[Data, Data]: # (train, valid)
     """Keep the last images back for validation.
 
     Raises ValueError where nothing would be left to learn from."""
     images, labels = train
+    if n_valid is None:
+        n_valid = getattr(train, 'n_valid', 5_000)
     if not 0 < n_valid < len(labels):
         raise ValueError(f'n_valid must be between 1 and {len(labels)-1}, not {n_valid}')
     return (images[:-n_valid], labels[:-n_valid]), (images[-n_valid:], labels[-n_valid:])

@@ -6,6 +6,7 @@
 __all__ = ['tsne_plane', 'show_plane', 'show_embedding']
 
 # %% ../nbs/library/embedding.ipynb #68090f39
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,6 +42,7 @@ def show_plane(
     labels:Tensor, # (N,)
     predictions:Tensor, # (N,)
     *,
+    names:Sequence[str]|None=None, # of the classes; None: 0, 1, 2 …
     ax:'Axes|None'=None, # None makes a figure
 )->'Axes':
     """Draw each image as its digit, with a cross where the answer is wrong.
@@ -53,9 +55,12 @@ def show_plane(
     color_of = plt.get_cmap('tab10')  # one for each digit, whatever the style
     for d in labels.unique().tolist():
         x, y = plane[labels == d].T
-        ax.scatter(x, y, s=20, marker=f'${d}$', color=color_of(d), lw=.2)
-        ax.text(x.median().item(), y.median().item(), str(d), fontsize=16, weight='bold',
-                color=color_of(d), ha='center', va='center', path_effects=halo)
+        name = names[d] if names else str(d)
+        marker = f'${name}$' if len(name) == 1 and name.isalnum() and name.isascii() else 'o'
+        color = color_of(d % 10)
+        ax.scatter(x, y, s=20, marker=marker, color=color, lw=.2)
+        ax.text(x.median().item(), y.median().item(), name, fontsize=16, weight='bold',
+                color=color, ha='center', va='center', path_effects=halo)
     wrong = labels != predictions
     x, y = plane[wrong].T
     ax.scatter(x, y, s=60, marker='X', color='red', ec='black')
@@ -69,9 +74,10 @@ def show_embedding(
     images:Tensor, # uint8, (N,28,28); up to about 2,000 take some ten seconds
     labels:Tensor, # (N,)
     *,
+    names:Sequence[str]|None=None, # of the classes; None: 0, 1, 2 …
     ax:'Axes|None'=None, # None makes a figure
 )->'Axes':
     "Lay images out in the plane by what the network makes of them, the misread ones crossed."
     plane = tsne_plane(extract_features(model, images))
     predictions = predict_probs(model, images).argmax(1)
-    return show_plane(plane, labels, predictions, ax=ax)
+    return show_plane(plane, labels, predictions, names=names, ax=ax)

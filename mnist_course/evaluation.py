@@ -40,6 +40,11 @@ class Evaluation:
     Holds labels, int64 (N,), and probs, float32 (N,10), both on the processor."""
     labels:Tensor # (N,)
     probs:Tensor # (N,10), each row sums to 1
+    classes:tuple[str, ...]|None=None # what they are called; None: 0, 1, 2 …
+
+    @property
+    def names(self)->tuple[str, ...]: # one for each class
+        return self.classes or tuple(str(k) for k in range(self.probs.shape[1]))
 
     @property
     def predictions(self)->Tensor: # (N,), the likeliest digit of each
@@ -63,7 +68,8 @@ class Evaluation:
 
     @property
     def confusion(self)->Tensor: # (10,10), counts; a row for each label, a column for each answer
-        return (self.labels*10 + self.predictions).bincount(minlength=100).reshape(10, 10)
+        k = self.probs.shape[1]
+        return (self.labels*k + self.predictions).bincount(minlength=k*k).reshape(k, k)
 
     @property
     def per_class(self)->Tensor: # (10,), accuracy of each digit
@@ -85,6 +91,11 @@ def evaluate(
 )->Evaluation: # with .accuracy, .interval, .mistakes …
     """Let the model answer all images, and keep the answers beside the labels.
 
-    Takes uint8 images (N,28,28) and labels from 0 to 9 (N,). Raises ValueError where there are
-    none."""
-    return Evaluation(data[1], predict_probs(model, data[0]))
+    Takes uint8 images (N,28,28) and labels from 0 to 9 (N,), or of as many classes as the model
+    has. Raises ValueError where there are none, or more classes than the model knows."""
+    probs = predict_probs(model, data[0])
+    classes = probs.shape[1]
+    if data[1].max() >= classes:
+        raise ValueError(f'there is a label {data[1].max()}, but this network knows {classes} '
+                         f'classes: 0 to {classes - 1}')
+    return Evaluation(data[1], probs, getattr(data, 'classes', None))

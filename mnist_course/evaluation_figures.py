@@ -6,6 +6,7 @@
 __all__ = ['show_confusion', 'show_predictions', 'show_reliability']
 
 # %% ../nbs/library/evaluation_figures.ipynb #4704bd37
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,8 +27,11 @@ def show_confusion(
 )->'Axes':
     "Draw the confusion matrix: counts in every cell, color for the mistakes alone."
     import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(5.6, 5.2))[1]
+    names = evaluation.names
+    side = max(5.6, .22*len(names) + 2)
+    ax = ax or plt.subplots(figsize=(side, side - .4))[1]
     counts = evaluation.confusion
+    size = 10 if len(names) <= 12 else 7  # points
     mistakes = counts - counts.diag().diag()
     top = int(mistakes.max())
     ax.imshow(mistakes, cmap='Reds', vmin=0, vmax=max(top, 1)*1.2)
@@ -35,24 +39,30 @@ def show_confusion(
         for answer, n in enumerate(row):
             if label == answer:
                 ax.add_patch(plt.Rectangle((label - .5, label - .5), 1, 1, fc='.92', lw=0))
-                ax.text(answer, label, f'{n}', ha='center', va='center', fontsize=8, color='.4')
+                ax.text(answer, label, f'{n}', ha='center', va='center', fontsize=.8*size,
+                        color='.4')
             elif n:
                 color = 'white' if n > .6*top else 'black'
-                ax.text(answer, label, f'{n}', ha='center', va='center', fontsize=10, color=color)
-    ax.set(xticks=range(10), yticks=range(10), xlabel='answer', ylabel='label',
-           title=confusion_title(mistakes))
+                ax.text(answer, label, f'{n}', ha='center', va='center', fontsize=size, color=color)
+    ticks = range(len(names))
+    ax.set(xlabel='answer', ylabel='label', title=confusion_title(mistakes, names))
+    ax.set_xticks(ticks, names, fontsize=size, rotation=90 if max(map(len, names)) > 2 else 0)
+    ax.set_yticks(ticks, names, fontsize=size)
     return ax
 
 # %% ../nbs/library/evaluation_figures.ipynb #f52647cb
 def confusion_title(
     mistakes:Tensor, # (10,10), a row for each label, a column for each answer, 0 on the diagonal
+    names:Sequence[str], # of the classes
 )->str:
     "How many mistakes there are, and the most frequent one."
     top = int(mistakes.max())
     if not top:
         return 'No mistakes'
-    label, answer = divmod(int(mistakes.argmax()), 10)
-    return f'{mistakes.sum()} mistakes; most often {label} is read as {answer} ({top} times)'
+    label, answer = divmod(int(mistakes.argmax()), len(names))
+    often = 'once' if top == 1 else f'{top} times'
+    return (f'{mistakes.sum()} mistakes; most often {names[label]} is read as {names[answer]} '
+            f'({often})')
 
 # %% ../nbs/library/evaluation_figures.ipynb #70d4d2c6
 def show_predictions(
@@ -61,16 +71,20 @@ def show_predictions(
     probs:Tensor, # (N,10), from `predict_probs`
     *,
     columns:int=8, # images in a row
+    names:Sequence[str]|None=None, # of the classes; None: 0, 1, 2 …
     ax:'Axes|None'=None, # None makes a figure
 )->'Axes':
     """Draw images with the model's answer and its confidence.
 
     Wrong answers are framed in red, with the label beside them."""
     confidence, predictions = probs.max(1)
+    names = names or [str(k) for k in range(probs.shape[1])]
     truth = predictions if labels is None else labels
     titles = []
     for answer, label, c in zip(predictions.tolist(), truth.tolist(), confidence.tolist()):
-        text = f'{answer}' if answer == label else f'{answer} not {label}'
+        text = names[answer]
+        if answer != label:
+            text += f' not {names[label]}'
         titles.append(f'{text}, {confidence_text(c)}')
     ax = show_images(images, titles, columns, predictions != truth, ax)
     if labels is not None:

@@ -7,6 +7,7 @@ __all__ = ['FromPixels', 'write_onnx', 'export_onnx']
 
 # %% ../nbs/library/export.ipynb #3abaf97a
 import copy
+import json
 import os
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -52,6 +53,11 @@ def write_onnx(
     with redirect_stdout(quiet), redirect_stderr(quiet), atomic_path(path) as p:
         torch.onnx.export(whole, (example,), p, input_names=['images'], output_names=outputs,
                           dynamic_shapes=(shapes,), dynamo=True, external_data=False)
+        if classes := getattr(getattr(whole, 'model', None), 'header', {}).get('classes'):
+            import onnx
+            network = onnx.load(p)
+            onnx.helper.set_model_props(network, {'classes': json.dumps(classes)})
+            onnx.save(network, p)
     return Path(path)
 
 def export_onnx(
@@ -60,5 +66,6 @@ def export_onnx(
 )->Path: # the path
     """Write a network for other programs: images (N,28,28) uint8 in, probs (N,10) out.
 
-    Raises ValueError without the onnx packages, OSError where the file cannot be written."""
+    The names of classes that are no digits stand in the file's metadata, as JSON. Raises ValueError
+    without the onnx packages, OSError where the file cannot be written."""
     return write_onnx(FromPixels(model), path, ['probs'])

@@ -122,7 +122,7 @@ def timed_steps(
     limit:float=math.inf, # seconds: give up after a step that takes longer
 )->float: # seconds a step, the mean after the first; infinite where one passed the limit
     "How long a training step takes, on made-up images."
-    xb, yb = torch.rand(bs, 1, 28, 28), torch.arange(bs) % 10
+    xb, yb = torch.rand(bs, 1, 28, 28), torch.arange(bs) % 2
     opt = torch.optim.Adam(model.parameters(), fused=True)
     times: list[float] = []
     start = time.perf_counter()
@@ -229,6 +229,18 @@ def check_fit(
                          f'{name}: make it by create_model({recipe.model!r}), '
                          'or take a recipe with model=None')
 
+@torch.inference_mode()
+def check_labels(
+    model:nn.Module, # on the device of the batches
+    batches:Batches,
+)->None:
+    "Raise ValueError where there are more classes than the network has answers."
+    classes = model.eval()(normalize(batches.images[:1])).shape[1]
+    highest = int(batches.labels.max())
+    if highest >= classes:
+        raise ValueError(f'there is a label {highest}, but this network has {classes} answers: '
+                         f'make it by create_model(name, classes={highest + 1})')
+
 def make_schedule(
     opt:Optimizer,
     recipe:Recipe,
@@ -287,10 +299,12 @@ def fit(
     device:str|torch.device|None=None, # None takes the best there is
     threads:int|None=None, # of the processor; None chooses by trying
     bar:bool=False, # a progress bar on standard error
+    origin:dict[str, Any]|None=None, # where images and first weights come from, for the checkpoint
 )->Rows:
     """Train a model by a recipe, in place; it ends in evaluation mode.
 
-    Images are uint8, (N,28,28), ink 255 on 0; labels are 0 to 9, or -1 for "not a digit".
+    Images are uint8, (N,28,28), ink 255 on 0; labels are 0 to 9, or as many as the network has
+    answers, or -1 for "not a digit".
     Returns one row an epoch, a dict: epoch, train_loss, train_accuracy, valid_loss,
     valid_accuracy, seconds; losses in nats per image, accuracies from 0 to 1.
     Raises ValueError when the loss runs away, the recipe is for another network, or the checkpoint
@@ -300,6 +314,7 @@ def fit(
     model.to(device).to(memory_format=torch.channels_last)
     train_dl = ManyPasses(*train, recipe.passes, recipe.bs, device)
     loaders = train_dl, Batches(*valid, bs=250, device=device)  # fits the processor's cache
+    check_labels(model, train_dl)
     steps = recipe.epochs*len(train_dl)
     if threads is None and device.type == 'cpu':
         threads = threads_for(model, recipe, steps, checkpoint if resume else None)
@@ -309,7 +324,7 @@ def fit(
     torch.manual_seed(seed)
     opt = torch.optim.Adam(model.parameters(), lr=recipe.lr, fused=True)
     schedule = make_schedule(opt, recipe, steps)
-    run = Run(recipe, seed, len(train[1]), threads)
+    run = Run(recipe, seed, len(train[1]), threads, origin)
     state = model, opt, schedule
     history = resume_checkpoint(checkpoint, *state, run) if checkpoint and resume else []
     if checkpoint:

@@ -131,14 +131,15 @@ def assemble(
     images:Tensor, # uint8, (N,28,28)
     names:list[str], # the class of each
     parts:list[Tensor], # positions to learn from, for validation, for the test
+    inverted:bool, # whether the files had dark ink on light paper
 )->tuple[LabeledImages, LabeledImages]: # (train, test)
     "Images and labels of both sets, the validation images at the end of the first."
     classes = sorted(set(names))
     labels = torch.tensor([classes.index(name) for name in names])
     learn, valid, test = parts
     train = torch.cat([learn, valid])
-    return (LabeledImages(images[train], labels[train], classes, len(valid)),
-            LabeledImages(images[test], labels[test], classes))
+    return (LabeledImages(images[train], labels[train], classes, len(valid), inverted),
+            LabeledImages(images[test], labels[test], classes, 0, inverted))
 
 def positions_in(
     count:Counter[str], # part -> its images
@@ -206,7 +207,8 @@ def load_images(
     if missing := sorted(set(names) - {names[i] for i in parts[0]}):
         raise ValueError(f'there is nothing to learn {missing[0]!r} from in {folder}: it occurs '
                          'outside of the training images only')
-    if not ink_is_bright(images):
+    inverted = not ink_is_bright(images)
+    if inverted:
         images = 255 - images
         say('dark on light: inverted, so that ink is 255 as in MNIST')
-    return assemble(images, names, parts)
+    return assemble(images, names, parts, inverted)

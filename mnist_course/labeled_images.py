@@ -21,16 +21,19 @@ class LabeledImages(tuple[Tensor, Tensor]):
     "A pair of images (N,28,28) uint8 and labels (N,), with the names of the classes."
     classes:tuple[str, ...] # the name of label 0, of label 1, and so on
     n_valid:int # how many of the last images are for validation
+    inverted:bool # whether the files had dark ink on light paper
 
     def __new__(cls,
         images:Tensor,
         labels:Tensor,
         classes:Sequence[str],
         n_valid:int=0,
+        inverted:bool=False,
     )->'LabeledImages':
         pair = super().__new__(cls, (images, labels))
         pair.classes = tuple(classes)
         pair.n_valid = n_valid
+        pair.inverted = inverted
         return pair
 
     def __repr__(self)->str:

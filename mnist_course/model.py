@@ -27,13 +27,14 @@ class MnistCNN(nn.Module):
     Takes normalized images, float32 (N,1,28,28); gives logits, (N,10)."""
     def __init__(self,
         dropout:float=.5, # fraction of the 128 features that is blanked out while training
+        classes:int=10, # how many answers there are
     ):
         super().__init__()
         self.conv1 = nn.Conv2d(1, 32, 3, padding=1)   # (N,1,28,28)  -> (N,32,28,28)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)  # (N,32,14,14) -> (N,64,14,14)
         self.fc1 = nn.Linear(64*7*7, 128)             # (N,3136)     -> (N,128)
         self.dropout = nn.Dropout(dropout)            # (N,128)      -> (N,128)
-        self.fc2 = nn.Linear(128, 10)                 # (N,128)      -> (N,10)
+        self.fc2 = nn.Linear(128, classes)            # (N,128)      -> (N,10)
 
     def feature_maps(self,
         xb:Tensor, # images, (N,1,28,28), normalized
@@ -58,13 +59,15 @@ class MnistCNN(nn.Module):
 # %% ../nbs/02b_convolution.ipynb #9233184f
 def linear_model(
     dropout:float=0, # not used by this model: it has nothing to drop
+    classes:int=10, # how many answers there are
 )->nn.Module: # (N,1,28,28) -> logits (N,10)
     "One linear layer from the pixels to the ten scores. 7,850 parameters."
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))
 
 def mlp_model(
     dropout:float=.5, # fraction of the hidden features that is blanked out while training
+    classes:int=10, # how many answers there are
 )->nn.Module: # (N,1,28,28) -> logits (N,10)
     "A multi-layer perceptron: two linear layers with a ReLU between them. 407,050 parameters."
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Dropout(dropout),
-                         nn.Linear(512, 10))
+                         nn.Linear(512, classes))

@@ -24,13 +24,15 @@ def mnist_visualize(
     p = make_parser('mnist_visualize', 'Draw the figures of a trained model, as PNG files.')
     p.add_argument('--out', default='.', metavar='FOLDER',
                    help='where the files go; made if it is missing (default: here)')
+    p.add_argument('--data', metavar='FOLDER',
+                   help='the images that it was trained on, by mnist_train --data (default: MNIST)')
     args = p.parse_args(argv)
     model, which = find_model(args, 'course_model.pth')
-    from mnist_course.data import load_mnist
     from mnist_course.figures import save_figure
-    from mnist_course.results import model_figures
+    from mnist_course.results import model_figures, test_images_for
+    test = test_images_for(model, args.data)
     print(f'model: {which}', flush=True)
-    for name, draw in model_figures(model, load_mnist()[1]).items():
+    for name, draw in model_figures(model, test).items():
         print(save_figure(draw(), Path(args.out)/name), flush=True)
 
 # %% ../nbs/library/other_commands.ipynb #5ed970cf

@@ -57,10 +57,12 @@ def seen_digit(
 class Prediction:
     """What the network reads in an image.
 
-    digit: 0…9. confidence: 0…1. probs: ten floats that sum to 1.
+    digit: 0…9. label: its name. confidence: 0…1. probs: ten floats that sum to 1.
     image: what the network saw, a (28,28) uint8 tensor, ink 255 on 0.
     warning: why not to trust it, in a sentence, or None.
     box: (x, y, w, h) in pixels of the source as a viewer shows it; None where no digit was found.
+    classes: names of the answers, where the network was trained on other things than digits;
+    `digit` is then an index into them, and `probs` has one float for each.
     """
     digit:int # 0…9
     confidence:float # in the digit, 0…1
@@ -68,15 +70,29 @@ class Prediction:
     image:Tensor # what the network saw, (28,28) uint8, ink 255 on 0
     warning:str|None # why not to trust it, in a sentence
     box:Box|None # (x, y, w, h) around the digit, in pixels of the source as a viewer shows it
+    classes:tuple[str, ...]|None=None # names of the answers; None for digits
+
+    @property
+    def label(self)->str: # '7'
+        return self.classes[self.digit] if self.classes else str(self.digit)
+
+    def likeliest(self,
+        n:int=10, # at most so many
+    )->list[tuple[str, float]]: # names of answers and their probabilities, in the order of classes
+        "The answers with the highest probabilities: all of them where there are ten digits."
+        names = self.classes or [str(k) for k in range(len(self.probs))]
+        best = sorted(range(len(names)), key=lambda k: -self.probs[k])[:n]
+        return [(names[k], self.probs[k]) for k in sorted(best)]
 
     def __repr__(self)->str:
         warning = f' ({self.warning})' if self.warning else ''
-        return f'{self.digit}, {confidence_text(self.confidence)} confident{warning}'
+        return f'{self.label}, {confidence_text(self.confidence)} confident{warning}'
 
     def __eq__(self, other:object)->bool:
         if not isinstance(other, Prediction):
             return NotImplemented
-        same = (self.probs, self.box, self.warning) == (other.probs, other.box, other.warning)
+        mine = self.probs, self.box, self.warning, self.classes
+        same = mine == (other.probs, other.box, other.warning, other.classes)
         return same and torch.equal(self.image, other.image)
 
     __hash__ = None # type: ignore[assignment]

@@ -42,10 +42,13 @@ def draw_probabilities(
     ax:'Axes',
     p:Any, # a `Prediction`
 )->None:
-    "A bar for each digit; the one that was read is blue."
-    colors = [BLUE if digit == p.digit else '.7' for digit in range(10)]
-    ax.barh(range(10), [100*v for v in p.probs], color=colors)
-    ax.set(yticks=range(10), xlim=(0, 100), xlabel='probability (%)')
+    "A bar for each digit, or for the ten likeliest names; the one that was read is blue."
+    answers = p.likeliest()
+    names = [name for name, _ in answers]
+    colors = [BLUE if name == p.label else '.7' for name in names]
+    ax.barh(range(len(names)), [100*prob for _, prob in answers], color=colors)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlim=(0, 100), xlabel='probability (%)')
     ax.invert_yaxis()
 
 # %% ../nbs/library/showing.ipynb #932a3d79
@@ -61,7 +64,7 @@ def draw_prediction(
     draw_source(axes[0], image, p.box)
     axes[1].imshow(p.image, cmap='Greys', vmin=0, vmax=255)
     draw_probabilities(axes[2], p)
-    said = f'{p.digit}, {confidence_text(p.confidence)} confident'
+    said = f'{p.label}, {confidence_text(p.confidence)} confident'
     titles = 'your image', 'what the network sees', said
     for ax, title in zip(axes, titles):
         ax.set_title(title, fontsize=10)

@@ -6,30 +6,39 @@
 __all__ = ['Trained', 'run_job', 'summary', 'in_words']
 
 # %% ../nbs/library/training_run.ipynb #23f6b442
+import math
 import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import torch
 from torch import nn
 
-from .architectures import create_model
+from .architectures import create_model, last_layers, name_and_config
+from .checkpoints import load_model
 from .data import Data, load_mnist, split
 from .distributed import fit_distributed, rank_and_world_size
 from .evaluation import Evaluation
 from .fitting import choose_threads, keep_memory
+from .folders import load_images
 from .history import Rows, print_row
+from .image_forms import form_in_file, form_of
+from .labeled_images import LabeledImages
 from .model import count_parameters
 from .results import course_data, write_results
 from .training_job import Job
 
 # %% ../nbs/library/training_run.ipynb #1f76062d
+FEW_STEPS = 500 # of training
+
 def announce(
     job:Job,
+    name:str, # of the network
+    images:int, # how many it will learn from
     threads:int, # of the processor
     say:Callable[[str], None], # prints a line
 )->None:
@@ -41,32 +50,97 @@ def announce(
     if found and not job.resume:
         say(f'{job.checkpoint} of an unfinished run is replaced (--resume would go on with it)')
     epochs = '1 epoch' if r.epochs == 1 else f'{r.epochs} epochs'
-    say(f'{r.model or "MnistCNN"}, recipe {r.name}: {epochs} of {job.images:,} images, '
+    say(f'{name}, recipe {r.name}: {epochs} of {images:,} images, '
         f'batch size {r.bs}, learning rate {r.lr:g}, seed {job.seed}, threads {threads}')
+    steps = r.epochs*r.passes*math.ceil(images/r.bs)
+    if job.data and steps < FEW_STEPS:
+        say(f'that is {steps} steps only: with more epochs (--epochs) it may learn more')
+
+# %% ../nbs/library/training_run.ipynb #66036b92
+DIGITS = tuple('0123456789') # the classes of MNIST
+
+def load_data(
+    job:Job,
+    say:Callable[[str], None], # prints a line
+)->tuple[Data, Data]: # (train, test)
+    "MNIST, or the images of a folder. Raises ValueError where these are too few."
+    if job.data is None:
+        return course_data() if rank_and_world_size()[0] == 0 else load_mnist()
+    train, test = load_images(job.data, seed=job.seed, report=say)
+    say(f'{job.data}: {len(train[1]) + len(test[1]):,} images of {len(train.classes)} classes, '
+        '28 × 28 pixels each')
+    if not train.n_valid or not len(test[1]):
+        raise ValueError(f'{job.data} has too few images: a class needs at least three, '
+                         'to learn from, for validation, and for the test')
+    return train, test
+
+def some_of(
+    learn:Data, # images and labels
+    job:Job,
+)->Data:
+    "As many images as a job asks for: the first ones of MNIST, and any of a folder by its seed."
+    images, labels = learn
+    if job.data is None or job.images is None:
+        return images[:job.images], labels[:job.images]
+    mixed = torch.randperm(len(labels), generator=torch.Generator().manual_seed(job.seed))
+    return images[mixed[:job.images]], labels[mixed[:job.images]]
+
+def make_network(
+    job:Job,
+    start:nn.Module|None, # to go on learning from; None starts from chance
+    classes:tuple[str, ...], # names of the answers
+)->nn.Module: # untrained, or with the weights of `start`
+    """The network of a job. Where the classes are other ones, the last layer starts from chance.
+
+    Raises ValueError where the recipe is for another network than `start`."""
+    if start is None:
+        return create_model(job.recipe.model or 'MnistCNN', classes=len(classes))
+    name, config = name_and_config(start)
+    if job.recipe.model not in (None, name):
+        raise ValueError(f'{job.start} is a network {name}, and the recipe {job.recipe.name} '
+                         f'trains {job.recipe.model}: leave out --recipe')
+    model = create_model(name, **{**config, 'classes': len(classes)})
+    state = start.state_dict()
+    known = getattr(start, 'header', {}).get('classes') or DIGITS
+    if classes != tuple(known):
+        for layer in last_layers(start):
+            del state[f'{layer}.weight'], state[f'{layer}.bias']
+    model.load_state_dict(state, strict=False)
+    return model
 
 # %% ../nbs/library/training_run.ipynb #66ad9e92
+class Learned(NamedTuple):
+    "What a training run leaves before the test set is opened."
+    model:nn.Module
+    history:Rows # by `fit`
+    images:int # how many it learned from
+    threads:int # of the processor
+    test:Data
+
 def train(
     job:Job,
     device:torch.device,
     say:Callable[[str], None], # prints a line
     report:Callable[[Rows], None]|None, # called with the rows so far after each epoch
-)->tuple[nn.Module, Rows, int, Data]: # the network, its rows, the threads used, the test set
+)->Learned:
     "Data, split, network, fit: everything before the test set is opened."
     rank, world_size = rank_and_world_size()
-    mnist, test = course_data() if rank == 0 else load_mnist()
-    (images, labels), valid = split(mnist)
+    start = load_model(job.start, 'cpu') if job.start else None
+    data, test = load_data(job, say)
+    learn, valid = split(data)
+    learn = some_of(learn, job)
     torch.manual_seed(job.seed)
-    model = create_model(job.recipe.model or 'MnistCNN')
+    model = make_network(job, start, getattr(data, 'classes', DIGITS))
     keep_memory()
     threads = job.threads or (choose_threads(model, job.recipe) if device.type == 'cpu' else 1)
     torch.set_num_threads(threads)  # for the test set, too
-    announce(job, threads, say)
+    announce(job, name_and_config(model)[0], len(learn[1]), threads, say)
     history = fit_distributed(
-        model, (images[:job.images], labels[:job.images]), valid, job.recipe, job.seed,
+        model, learn, valid, job.recipe, job.seed,
         checkpoint=job.checkpoint if world_size == 1 else None,
         resume=job.resume and job.checkpoint.exists(), report=report,
-        device=device, threads=threads, bar=rank == 0 and sys.stderr.isatty())
-    return model, history, threads, test
+        device=device, threads=threads, bar=rank == 0 and sys.stderr.isatty(), origin=job.origin)
+    return Learned(model, history, len(learn[1]), threads, test)
 
 # %% ../nbs/library/training_run.ipynb #8219233e
 def say_nothing(
@@ -81,6 +155,7 @@ class Trained:
     job:Job # what was asked for
     model:nn.Module
     history:Rows # by `fit`
+    images:int # how many it learned from
     result:Evaluation # of the test set
     files:list[Path] # that were written, the model last
 
@@ -98,16 +173,20 @@ def run_job(
     say = partial(print, file=talk, flush=True) if first else say_nothing
     report = partial(print_row, file=talk) if first else None
     try:
-        model, history, threads, test = train(job, device, say, report)
+        learned = train(job, device, say, report)
     except KeyboardInterrupt:
         kept = f'{job.checkpoint} holds the last whole epoch: --resume goes on with it'
         raise KeyboardInterrupt(kept if world_size == 1 else '') from None
     if not first:
         return None
+    model, history, images, threads, test = learned
+    header: dict[str, Any] = {}
+    if isinstance(test, LabeledImages):
+        header = dict(classes=list(test.classes), form=form_in_file(form_of(test)))
     result, files = write_results(model, history, test, job.checkpoint.parent, recipe=job.recipe,
-                                  seed=job.seed, threads=threads)
+                                  seed=job.seed, threads=threads, **header)
     job.checkpoint.unlink(missing_ok=True)
-    return Trained(job, model, history, result, files)
+    return Trained(job, model, history, images, result, files)
 
 # %% ../nbs/library/training_run.ipynb #4b0aaf99
 def summary(
@@ -117,9 +196,9 @@ def summary(
     r = trained.job.recipe
     seconds = sum(row['seconds'] for row in trained.history)
     return dict(recipe=r.name, epochs=r.epochs, bs=r.bs, lr=r.lr, seed=trained.job.seed,
-                parameters=count_parameters(trained.model), train_pictures=trained.job.images,
+                parameters=count_parameters(trained.model), train_pictures=trained.images,
                 train_seconds=round(seconds, 3), test_accuracy=trained.result.accuracy,
-                files=[str(file) for file in trained.files])
+                classes=list(trained.result.names), files=[str(file) for file in trained.files])
 
 def in_words(
     trained:Trained, # by `run_job`
@@ -128,9 +207,10 @@ def in_words(
     s = summary(trained)
     low, high = trained.result.interval
     path = shlex.quote(s['files'][-1])
+    data = f' --data {shlex.quote(str(trained.job.data))}' if trained.job.data else ''
     return (f'{s["parameters"]:,} numbers learned from {s["train_pictures"]:,} images '
             f'in {s["train_seconds"]:.1f} seconds.\n'
             f'It reads {s["test_accuracy"]:.2%} of the {len(trained.result.labels):,} test images '
             f'(95% interval {low:.2%} to {high:.2%}).\n'
             f'Written: {", ".join(s["files"])}\n'
-            f'Next: mnist_visualize --model {path}   draws what it looks at')
+            f'Next: mnist_visualize --model {path}{data}   draws what it looks at')

@@ -22,9 +22,10 @@ from .architectures import name_and_config
 from .data import normalize
 from .figures import data_url_bytes, png_url
 from .images import open_image
-from .inference import Prediction, classify, look, read_number
+from .inference import Prediction, classify, read_number
 from .locate import TooManyDigits
 from .model import count_parameters
+from .reading import look_for
 
 # %% ../nbs/library/web_api.ipynb #087e0080
 LARGEST_BODY = 20_000_000  # bytes of a request: more than a photo has
@@ -78,8 +79,9 @@ def as_json(
     p:Prediction, # by `predict`
 )->dict[str, Any]: # what JSON can hold
     "A prediction for other programs; the image is what the network saw, as a data URL."
-    return dict(digit=p.digit, confidence=p.confidence, probs=p.probs, warning=p.warning, box=p.box,
-                image=png_url(p.image))
+    answer = dict(digit=p.digit, label=p.label, confidence=p.confidence, probs=p.probs,
+                  warning=p.warning, box=p.box, image=png_url(p.image))
+    return answer | ({'classes': list(p.classes)} if p.classes else {})
 
 def first_convolution(
     model:nn.Module, # such as `MnistCNN`
@@ -204,7 +206,7 @@ def predicted(
 )->dict[str, Any]:
     "What /api/predict answers."
     image = or_client_error(open_image, sent)
-    seen = or_client_error(look, image, faults=(TooManyDigits,))
+    seen = or_client_error(look_for, network, image, faults=(TooManyDigits,))
     p = classify([seen], network)[0]
     return as_json(p) | ({'maps': first_maps(network, p.image)} if with_maps else {})
 

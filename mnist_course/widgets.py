@@ -18,7 +18,7 @@ from .inference import Prediction, predict, show_prediction
 
 # %% ../nbs/09_widgets.ipynb #756a5bba
 BAR = ('<div style="display:flex;align-items:center;font-size:12px;line-height:1.25">'
-       '<span style="width:1.2em">{digit}</span>'
+       '<span style="min-width:1.2em">{name}</span>'
        '<div style="height:9px;width:{width}px;background:{color}"></div></div>')
 
 def as_image(
@@ -33,11 +33,11 @@ def as_image(
 def bars_html(
     p:Prediction,
 )->str: # HTML
-    "Ten bars, one for each digit."
+    "Ten bars, one for each digit, or for the ten likeliest names."
     bars = ''
-    for digit, prob in enumerate(p.probs):
-        color = BLUE if digit == p.digit else '#999'
-        bars += BAR.format(digit=digit, width=max(1, round(prob*120)), color=color)
+    for name, prob in p.likeliest():
+        color = BLUE if name == p.label else '#999'
+        bars += BAR.format(name=escape(name), width=max(1, round(prob*120)), color=color)
     return f'<div aria-label="ten bars, one for each digit">{bars}</div>'
 
 # %% ../nbs/09_widgets.ipynb #dd498e37
@@ -46,7 +46,7 @@ def answer_html(
 )->str: # HTML: the digit, what the network saw, ten bars, a warning
     "An answer that follows a pen: plain HTML, no figure to be drawn."
     digit = ('<div style="font-size:64px;font-weight:bold;min-width:1em" class="digit-answer">'
-             f'{p.digit}</div>')
+             f'{escape(p.label)}</div>')
     parts = digit + as_image(p.image) + bars_html(p)
     html = f'<div style="display:flex;gap:16px;align-items:center">{parts}</div>'
     html += f'<p>{escape(confidence_text(p.confidence))} confident</p>'
@@ -77,10 +77,11 @@ def read_upload(
         axes = show_prediction(content, model)
     except (OSError, ValueError) as e:
         return f'<p><b>{escape(name)}</b></p>' + sorry_html(e)
-    alt = f'{name}: read as {p.digit}, {confidence_text(p.confidence)} confident'
+    alt = f'{name}: read as {p.label}, {confidence_text(p.confidence)} confident'
     if p.warning:
         alt += f'; {p.warning}'
-    head = f'<p><b>{escape(name)}</b>: it reads <b class="digit-answer">{p.digit}</b></p>'
+    head = f'<p><b>{escape(name)}</b>: it reads '
+    head += f'<b class="digit-answer">{escape(p.label)}</b></p>'
     return head + figure_bundle(axes, alt)['text/html']
 
 # %% ../nbs/09_widgets.ipynb #dc4b8266

@@ -31,6 +31,7 @@ KEYS = [
     'train_pictures',
     'train_seconds',
     'test_accuracy',
+    'classes',
     'files',
 ]
 posix = pytest.mark.skipif(os.name == 'nt', reason='Windows has neither this signal nor this limit')

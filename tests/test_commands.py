@@ -211,7 +211,7 @@ def test_threads_that_were_asked_for_are_taken_and_kept(folder, capsys):
     assert mnist_train(['--quick', '--threads', '1']) == 0
     assert 'threads 1' in capsys.readouterr().out
     header = load_model('mnist_model.pth', 'cpu').header
-    assert header['threads'] == 1 and header['config'] == {'dropout': 0.5}
+    assert header['threads'] == 1 and header['config'] == {'dropout': 0.5, 'classes': 10}
 
 
 @pytest.mark.parametrize('value', ['0', '-1', 'many'])

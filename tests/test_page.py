@@ -229,7 +229,7 @@ def test_the_keyboards_pen_is_not_sent_as_ink(page, server, monkeypatch):
         'request', lambda r: sent.append(r.post_data) if r.url.endswith('api/predict') else None
     )
     monkeypatch.setattr(
-        web_api, 'look', lambda picture, look=web_api.look: (time.sleep(0.25), look(picture))[1]
+        web_api, 'look_for', lambda *what, look=web_api.look_for: (time.sleep(0.25), look(*what))[1]
     )  # so that the pen moves on meanwhile
     page.goto(server)
     page.locator('#pad canvas').focus()

@@ -211,7 +211,7 @@ def test_a_fault_of_the_network_is_ours_and_not_the_clients(path):
     }
 
 
-@pytest.mark.parametrize('path, work', [('/api/predict', 'look'), ('/api/read', 'read_number')])
+@pytest.mark.parametrize('path, work', [('/api/predict', 'look_for'), ('/api/read', 'read_number')])
 def test_who_sends_too_many_digits_is_told_so(client, monkeypatch, path, work):
     def crowded(*what):
         raise TooManyDigits(CROWDED)
@@ -428,7 +428,7 @@ def test_the_largest_body_that_is_allowed_is_read(server):
 def test_health_is_answered_while_pictures_wait(server, monkeypatch):
     go = threading.Event()
     monkeypatch.setattr(
-        web_api, 'look', lambda picture, look=web_api.look: (go.wait(30), look(picture))[1]
+        web_api, 'look_for', lambda *what, look=web_api.look_for: (go.wait(30), look(*what))[1]
     )
     slow = make_server(create_app(), port=0)
     threading.Thread(target=slow.run, daemon=True).start()
@@ -463,7 +463,7 @@ def as_many_done(asked: list, n: int) -> list:
 def test_who_waits_too_long_is_told_so(monkeypatch):
     monkeypatch.setattr(web_api, 'PATIENCE', 0.1)
     monkeypatch.setattr(
-        web_api, 'look', lambda picture, look=web_api.look: (time.sleep(0.5), look(picture))[1]
+        web_api, 'look_for', lambda *what, look=web_api.look_for: (time.sleep(0.5), look(*what))[1]
     )
     reply = create_app().test_client().post('/api/predict', data=SMALL)
     assert reply.status_code == 503 and 'try again' in reply.json['error']

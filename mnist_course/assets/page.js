@@ -70,8 +70,16 @@ const browser = {  // asks the networks in this page
 };
 const engine = settings.engine === 'browser' ? browser : server;
 
-for (let d = 0; d < 10; d++) $('bars').insertAdjacentHTML('beforeend',
-  `<li><span class="share"></span><span class="well" aria-hidden="true"><span class="bar"></span></span><span>${d}</span></li>`);
+for (let d = 0; d < 10; d++) {
+  $('bars').insertAdjacentHTML('beforeend', '<li><span class="share"></span><span class="well" aria-hidden="true"><span class="bar"></span></span><span class="name"></span></li>');
+  $('bars').lastElementChild.querySelector('.name').textContent = d;
+}
+
+const nameOf = answer => answer.label ?? String(answer.digit);
+function likeliest(answer) {  // ten answers at most, in their order
+  const best = answer.probs.map((p, k) => k).sort((a, b) => answer.probs[b] - answer.probs[a]).slice(0, 10).sort((a, b) => a - b);
+  return best.map(k => ({k, name: answer.classes?.[k] ?? String(k), p: answer.probs[k]}));
+}
 
 const percent = v => v > .995 ? 'more than 99%' : v < .005 ? 'less than 1%' : `${Math.round(100*v)}%`;
 
@@ -91,13 +99,17 @@ function showMaps(maps) {  // eight in a row, each as dark as the strongest of a
 }
 
 function show(answer, spoken) {
-  $('digit').textContent = answer ? answer.digit : '?';
+  $('digit').textContent = answer ? nameOf(answer) : '?';
   $('digit').classList.toggle('none', !answer);
+  $('digit').classList.toggle('long', Boolean(answer) && nameOf(answer).length > 2);
   $('sure').textContent = answer ? `${percent(answer.confidence)} confident` : 'Draw, as large as you like.';
   $('warning').textContent = answer?.warning ?? '';
+  const answers = answer ? likeliest(answer) : [];
   [...$('bars').children].forEach((item, d) => {
-    const p = answer?.probs[d] ?? 0;
-    item.classList.toggle('best', answer?.digit === d);
+    const {k, name, p} = answers[d] ?? {p: 0};
+    item.hidden = Boolean(answer) && !answers[d];
+    if (answers[d]) item.querySelector('.name').textContent = name;
+    item.classList.toggle('best', k !== undefined && answer.digit === k);
     item.querySelector('.share').textContent = answer && p >= .005 ? (p > .995 ? '>99%' : percent(p)) : '';
     item.querySelector('.bar').style.transform = `scaleY(${p})`;
   });
@@ -108,9 +120,9 @@ function show(answer, spoken) {
     context.drawImage(answer.picture, 0, 0);  // ink is white in it
     context.putImageData(grey(context.getImageData(0, 0, 28, 28).data.filter((_, i) => i%4 === 0), 28, 28), 0, 0);
   }
-  $('seen').setAttribute('aria-label', answer ? `the digit at 28 by 28 pixels, read as ${answer.digit}` : 'nothing yet');
+  $('seen').setAttribute('aria-label', answer ? `the digit at 28 by 28 pixels, read as ${nameOf(answer)}` : 'nothing yet');
   if ($('more').open) showMaps(answer?.maps);
-  if (spoken) $('said').textContent = answer ? `${answer.digit}, ${percent(answer.confidence)} confident${answer.warning ? '. ' + answer.warning : ''}` : 'The pad is blank.';
+  if (spoken) $('said').textContent = answer ? `${nameOf(answer)}, ${percent(answer.confidence)} confident${answer.warning ? '. ' + answer.warning : ''}` : 'The pad is blank.';
 }
 
 let answers = 0, busy = false, waiting = false, again = false;
@@ -155,7 +167,7 @@ async function readPicture(name, bytes, others) {  // others: how many came with
       Object.assign(context, {strokeStyle: '#009E73', lineWidth: 3});
       for (const {box: b} of digits) if (b) context.strokeRect(...b.map(v => v*scale));
     }
-    const text = rows.map(row => row.map(d => d.digit).join('')).join('\n');
+    const text = rows.map(row => row.map(nameOf).join('')).join('\n');
     $('number').textContent = text;
     const warnings = [...new Set(digits.map(d => d.warning).filter(Boolean))];
     if (others) warnings.push('only the first image was read');

@@ -1,0 +1,241 @@
+"""A data set of one's own from `mnist_train --data` to an answer with a name, in every door."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from conftest import call
+from mnist_course.architectures import MODELS, create_model, name_and_config
+from mnist_course.checkpoints import load_model, load_plain
+from mnist_course.data import load_mnist, split
+from mnist_course.evaluation import evaluate
+from mnist_course.folders import load_images
+from mnist_course.fonts import font_files
+from mnist_course.inference import predict, read_number
+from mnist_course.training import Recipe, fit
+
+LETTERS = 'A', 'K', 'M', 'große Ü'
+FONTS = font_files('DejaVu')
+
+
+def letter(name: str, number: int, side: int = 64, shift=(0, 0)) -> Image.Image:
+    "A letter, dark on light."
+    image = Image.new('L', (side, side), 255)
+    font = ImageFont.truetype(str(FONTS[number % len(FONTS)]), round(side * 0.7))
+    place = side / 2 + shift[0], side / 2 + shift[1]
+    ImageDraw.Draw(image).text(place, name[-1], font=font, fill=0, anchor='mm')
+    return image
+
+
+@pytest.fixture(scope='module')
+def letters(tmp_path_factory) -> Path:
+    "Four classes of 40 images in different sizes and modes, and one that is no image."
+    folder = tmp_path_factory.mktemp('data') / 'my letters'
+    random = np.random.default_rng(0)
+    modes = 'L', 'RGB', 'RGBA', '1', 'P'
+    for name in LETTERS:
+        (folder / name).mkdir(parents=True)
+        for number in range(40):
+            side = int(random.integers(28, 90))
+            image = letter(name, number, side, random.normal(0, 0.02 * side, 2))
+            image.convert(modes[number % 5]).save(folder / name / f'{number:02}.png')
+    (folder / 'A' / 'broken.png').write_text('no image')
+    return folder
+
+
+def train(*args, cwd):
+    options = '--recipe', 'fast', '--epochs', 12, '--threads', 1, '--device', 'cpu'
+    return call('mnist_train', *options, *args, cwd=cwd)
+
+
+@pytest.fixture(scope='module')
+def trained(letters, tmp_path_factory) -> tuple[Path, dict]:
+    "A folder with a network of letters, and what the command said."
+    folder = tmp_path_factory.mktemp('trained')
+    done = train('--data', letters, '--json', cwd=folder)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert '1 of 161 images cannot be read' in done.stderr and 'broken.png' in done.stderr
+    assert 'dark on light: inverted' in done.stderr and '28 × 28' in done.stderr
+    return folder, said
+
+
+def test_the_command_learns_a_folder_and_names_its_classes(letters, trained):
+    folder, said = trained
+    assert said['classes'] == sorted(LETTERS) and said['train_pictures'] == 112
+    assert said['test_accuracy'] > 0.9
+    model = load_model(folder / 'mnist_model.pth', 'cpu')
+    assert name_and_config(model) == ('lean', {'dropout': 0, 'classes': 4})
+    assert model.header['classes'] == sorted(LETTERS)
+    test = load_images(letters, report=None)[1]
+    assert evaluate(model, test).accuracy == said['test_accuracy']
+    assert not any('my letters' in str(v) for k, v in model.header.items() if k != 'history')
+
+
+def test_an_answer_has_a_name_wherever_the_letter_stands_in_the_picture(trained):
+    model = load_model(trained[0] / 'mnist_model.pth', 'cpu')
+    for number, name in enumerate(sorted(LETTERS)):
+        p = predict(letter(name, 0), model)
+        assert (p.digit, p.label, len(p.probs)) == (number, name, 4)
+        assert p.classes == tuple(sorted(LETTERS)) and repr(p).startswith(f'{name}, ')
+        assert [row[0].label for row in read_number(letter(name, 0), model)] == [name]
+    unsure = predict(letter('A', 0), create_model('lean', classes=4))
+    assert unsure.label in '0123'  # an unnamed network answers with a number
+
+
+def test_mnist_test_prints_names_and_keeps_the_score(trained, tmp_path):
+    for name in LETTERS:
+        letter(name, 1).save(tmp_path / f'mine_{name}.png')
+    letter('K', 1).save(tmp_path / 'mine_M.jpg')  # wrongly named
+    model = trained[0] / 'mnist_model.pth'
+    done = call('mnist_test', '.', '--model', model, '--mistakes', 'wrong.png', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert '4 of 5 right' in done.stdout and 'wrong: M' in done.stdout
+    assert 'große Ü' in done.stdout and (tmp_path / 'wrong.png').exists()
+    done = call('mnist_test', 'mine_große Ü.png', '--model', model, '--json', cwd=tmp_path)
+    [row] = json.loads(done.stdout)
+    assert list(row)[:5] == ['path', 'digit', 'confidence', 'probs', 'warning']
+    assert row['name'] == row['label'] == row['classes'][row['digit']] == 'große Ü'
+
+
+def test_the_figures_need_the_images_and_show_their_names(letters, trained, tmp_path):
+    model = trained[0] / 'mnist_model.pth'
+    done = call('mnist_visualize', '--model', model, cwd=tmp_path)
+    assert done.returncode == 1 and '--data' in done.stderr and 'Traceback' not in done.stderr
+    done = call('mnist_visualize', '--model', model, '--data', letters, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    drawn = {path.name for path in tmp_path.glob('*.png')}
+    assert {'confusion_matrix.png', 'predictions.png', 'saliency.png'} <= drawn
+    done = call('mnist_visualize', '--data', letters, cwd=tmp_path)
+    assert done.returncode == 1 and 'not those that this network knows' in done.stderr
+
+
+def test_the_server_answers_with_names(trained):
+    pytest.importorskip('flask')
+    from io import BytesIO
+
+    from mnist_course.serve import create_app
+
+    client = create_app(load_model(trained[0] / 'mnist_model.pth', 'cpu')).test_client()
+    buffer = BytesIO()
+    letter('M', 2).save(buffer, 'PNG')
+    said = client.post('/api/predict', data=buffer.getvalue()).get_json()
+    assert said['label'] == 'M' == said['classes'][said['digit']] and len(said['probs']) == 4
+    rows = client.post('/api/read', data=buffer.getvalue()).get_json()['rows']
+    assert [[d['label'] for d in row] for row in rows] == [['M']]
+
+
+def test_the_exported_file_carries_the_names(trained, tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    from mnist_course.export import export_onnx
+
+    model = load_model(trained[0] / 'mnist_model.pth', 'cpu')
+    session = onnxruntime.InferenceSession(export_onnx(model, tmp_path / 'letters.onnx'))
+    kept = session.get_modelmeta().custom_metadata_map
+    assert json.loads(kept['classes']) == sorted(LETTERS)
+
+
+def test_learning_goes_on_from_a_file_and_the_last_layer_is_new_for_other_classes(
+    letters, trained, tmp_path
+):
+    model = trained[0] / 'mnist_model.pth'
+    same = train('--start', model, '--data', letters, '--epochs', 1, '--lr', 1e-9, cwd=tmp_path)
+    assert same.returncode == 0, same.stderr
+    one, other = (load_plain(p, 'model')['state'] for p in (model, tmp_path / 'mnist_model.pth'))
+    weights = [k for k in one if k.endswith('weight')]
+    assert all(torch.allclose(one[k], other[k], atol=1e-5) for k in weights)
+    digits = train('--start', model, '--quick', '--lr', 1e-9, '--epochs', 1, cwd=tmp_path)
+    assert digits.returncode == 1 and 'next to nothing' in digits.stderr  # nothing is replaced
+    digits = train('--start', model, '--quick', '--out', 'new', cwd=tmp_path)
+    state = load_plain(tmp_path / 'new' / 'mnist_model.pth', 'model')['state']
+    assert state['11.weight'].shape[0] == 10 if '11.weight' in state else True
+    assert load_model(tmp_path / 'new' / 'mnist_model.pth', 'cpu').header.get('classes') is None
+
+
+def test_a_start_that_does_not_fit_gets_a_sentence(trained, tmp_path):
+    model = trained[0] / 'mnist_model.pth'
+    for args, words in (
+        (('--start', 'none.pth'), 'there is no model'),
+        (('--start', model, '--recipe', 'best'), 'leave out --recipe'),
+        (('--data', 'nowhere'), 'there is no folder nowhere'),
+    ):
+        done = call('mnist_train', '--quick', *args, cwd=tmp_path)
+        assert done.returncode == 1 and words in done.stderr and 'Traceback' not in done.stderr
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_a_stopped_run_remembers_where_its_images_are(letters, tmp_path):
+    from mnist_course.training_job import plan, train_parser
+
+    args = ['--data', str(letters), '--recipe', 'fast', '--epochs', '2', '--out', str(tmp_path)]
+    from io import StringIO
+
+    from mnist_course.training_run import run_job
+
+    class PressesCtrlC(StringIO):
+        def write(self, text: str) -> int:
+            if text.strip().startswith('1 ') and '%' in text:
+                raise KeyboardInterrupt
+            return super().write(text)
+
+    job = plan(train_parser().parse_args(args))
+    with pytest.raises(KeyboardInterrupt, match='resume'):
+        run_job(job, torch.device('cpu'), PressesCtrlC())
+    resumed = plan(train_parser().parse_args(['--resume', '--out', str(tmp_path)]))
+    assert resumed.data == letters.absolute() and resumed.images == 112
+    elsewhere = plan(
+        train_parser().parse_args(['--resume', '--out', str(tmp_path), '--data', str(tmp_path)])
+    )
+    assert elsewhere.data == tmp_path
+    with pytest.raises(ValueError, match='no images'):
+        run_job(elsewhere, torch.device('cpu'), StringIO())
+    trained = run_job(resumed, torch.device('cpu'), StringIO())
+    assert len(trained.history) == 2 and trained.result.names == tuple(sorted(LETTERS))
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_every_network_takes_any_number_of_classes(name, tmp_path):
+    from mnist_course.checkpoints import save_model
+
+    model = create_model(name, classes=62)
+    again = load_model(save_model(model, tmp_path / 'a.pth', classes=list('ab')), 'cpu')
+    assert again.eval()(torch.zeros(2, 1, 28, 28)).shape == (2, 62)
+    assert name_and_config(MODELS[name](classes=2)) == (
+        name,
+        {**name_and_config(create_model(name))[1], 'classes': 2},
+    )
+
+
+def test_more_labels_than_answers_get_a_sentence():
+    images, labels = load_mnist()[1]
+    few = images[:200], labels[:200]
+    with pytest.raises(ValueError, match='classes=10'):
+        fit(create_model('linear', classes=3), few, few, Recipe(epochs=1), report=None)
+    with pytest.raises(ValueError, match='knows 3 classes'):
+        evaluate(create_model('linear', classes=3), few)
+
+
+def test_two_classes_are_trained_with_any_number_of_threads(tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            letter('A' if name == 'a' else 'K', number).save(tmp_path / name / f'{number}.png')
+    train_set = load_images(tmp_path, report=None)[0]
+    learn, valid = split(train_set)
+    assert len(valid[1]) == train_set.n_valid == 4
+    rows = fit(create_model('lean', classes=2), learn, valid, Recipe(epochs=150, bs=8), report=None)
+    assert rows[-1]['valid_accuracy'] == 1
+
+
+def test_too_few_images_get_a_sentence(tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / 'data' / name).mkdir(parents=True)
+        for number in range(2):
+            letter('A', number).save(tmp_path / 'data' / name / f'{number}.png')
+    done = call('mnist_train', '--data', 'data', cwd=tmp_path)
+    assert done.returncode == 1 and 'at least three' in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ['data']
