@@ -238,8 +238,8 @@ def widgets(page, jupyterlab):
     return bring
 
 
-def draw(page, points: list[tuple[int, int]], pad: str = '.digit-pad') -> None:
-    "Draw one stroke on a pad with the mouse; points in its 280 by 280."
+def draw(page, points: list[tuple[int, int]], pad: str = '.digit-pad', pause: float = 0) -> None:
+    "Draw one stroke on a pad with the mouse; points in its 280 by 280, seconds after each."
     canvas = page.locator(f'{pad} canvas').first
     canvas.scroll_into_view_if_needed()  # what is above it may have grown since
     box = canvas.bounding_box()
@@ -250,6 +250,7 @@ def draw(page, points: list[tuple[int, int]], pad: str = '.digit-pad') -> None:
     page.mouse.down()
     for x, y in at[1:]:
         page.mouse.move(x, y, steps=6)
+        page.wait_for_timeout(1000 * pause)
     page.mouse.up()
 
 
@@ -301,6 +302,29 @@ def test_a_test_set_of_ones_own_counts_and_clears_the_pad(page, widgets):
         own.get_by_text(counted).wait_for()
         own.locator('.digit-answer').wait_for(state='detached')  # the pad is empty again
         assert own.locator('button.clear').is_disabled()
+
+
+def test_a_drawing_that_comes_after_python_has_emptied_the_pad_stays_away(page, widgets):
+    """Python is slow here: when the button is clicked, the end of the drawing still waits in the
+    browser for the answer to its beginning."""
+    run_cell(
+        page,
+        'mine, kept = own_test()',
+        'import time\n'
+        'mine, kept = own_test()\n'
+        'mine.children[0].children[0].observe(lambda change: time.sleep(1), "png")\n'
+        'mine',
+    )
+    own = page.locator('.widget-vbox:has(.digit-pad)').first
+    own.get_by_text('Which digit was it meant to be?').wait_for()
+    for counted in ('1 read', '2 read'):  # and the next drawing arrives
+        draw(page, [(70, 50), (200, 50), (120, 230)], '.widget-vbox .digit-pad', pause=0.1)
+        own.get_by_role('button', name='7', exact=True).click()
+        own.get_by_text(counted).wait_for()
+        page.wait_for_timeout(2_500)
+        page.wait_for_function(IDLE)
+        assert own.locator('button.clear').is_disabled()
+        assert own.locator('.digit-answer').count() == 0
 
 
 def drop(page, target, files: dict[str, bytes]) -> None:
