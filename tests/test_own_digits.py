@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mnist_course.collecting import asked_order, collect_widget, still_missing
 from mnist_course.data import load_mnist
-from mnist_course.figures import png_url
+from mnist_course.figures import data_url_bytes, png_url
 from mnist_course.own_digits import add_digits, load_digits, remove_last, split_digits
 from mnist_course.pad import drawing_pad
 
@@ -84,7 +85,7 @@ def test_the_last_digit_is_taken_back_or_the_last_one_of_a_source(file):
         (IMAGES[:1], [-1], 'pad', 'from 0 to 9'),
         (IMAGES[:1], [7.0], 'pad', 'whole numbers'),
         (IMAGES[:1], [7], 'phone', "'phone' is not a source: choose from pad, sheet, file"),
-        (IMAGES[:0], [], 'pad', 'no images|whole numbers'),
+        (IMAGES[:0], LABELS[:0], 'pad', 'there are no images to add'),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(file, images, labels, source, said):
@@ -369,6 +370,15 @@ def test_a_kept_digit_is_in_the_file_at_once_and_the_next_one_is_asked_for(place
     assert 'value="1" max="50"' in reader.task.value
     assert f'are kept: {order[0]}"' in reader.kept.value and not reader.undo.disabled
     assert reader.pad.png == '' and reader.pad.emptied == 1
+
+
+def test_what_is_kept_is_shown_small_in_rows_of_ten(file):
+    add_digits(file, IMAGES[:12], LABELS[:12], 'pad')
+    shown = Reader(file).kept.value
+    sheet = np.array(Image.open(BytesIO(data_url_bytes(shown.split('"')[-2]))))
+    assert sheet.shape == (56, 280)
+    assert (sheet[28:, 28:56] == 255 - IMAGES[11].numpy()).all() and (sheet[28:, 56:] == 255).all()
+    assert f'are kept: {", ".join(map(str, LABELS[:12].tolist()))}"' in shown
 
 
 def test_two_quick_clicks_keep_a_drawing_once(place):
