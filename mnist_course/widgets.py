@@ -15,6 +15,7 @@ from .figures import (
     BLUE, confidence_text, data_url_bytes, figure_bundle, png_url)
 from .files import ASSETS
 from .inference import Prediction, predict, show_prediction
+from .pad import drawing_pad
 
 # %% ../nbs/09_widgets.ipynb #756a5bba
 BAR = ('<div style="display:flex;align-items:center;font-size:12px;line-height:1.25">'
@@ -113,18 +114,10 @@ def draw_widget(
     model:nn.Module|None=None, # a trained network; None takes the one that ships with the package
 )->Any: # a widget
     "A pad to draw a digit on, with the answer beside it while you draw."
-    import anywidget
     from ipywidgets import HTML, HBox, Layout
-    from traitlets import Unicode
-
-    class DrawPad(anywidget.AnyWidget):
-        "The two halves of the pad share the drawing."
-        _esm = (ASSETS/'pad.js').read_text(encoding='utf-8')
-        png = Unicode('').tag(sync=True)
-        label = Unicode('Draw a digit here').tag(sync=True)
 
     empty = '<p>Draw a digit, as large as you like.</p>'
-    pad, answer = DrawPad(), HTML(empty)
+    pad, answer = drawing_pad(), HTML(empty)
 
     def read(change:Any)->None:
         try:

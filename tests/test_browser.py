@@ -15,6 +15,8 @@ from base64 import b64encode
 import pytest
 
 from mnist_course.answers import quiz_of
+from mnist_course.inference import predict
+from mnist_course.own_digits import load_digits
 from test_notebooks import outputs, small
 from tools.notebooks import all_outputs
 from tools.run import run
@@ -238,8 +240,8 @@ def widgets(page, jupyterlab):
     return bring
 
 
-def draw(page, points: list[tuple[int, int]], pad: str = '.digit-pad') -> None:
-    "Draw one stroke on a pad with the mouse; points in its 280 by 280."
+def draw(page, points: list[tuple[int, int]], pad: str = '.digit-pad', pause: float = 0) -> None:
+    "Draw one stroke on a pad with the mouse; points in its 280 by 280, seconds after each."
     canvas = page.locator(f'{pad} canvas').first
     canvas.scroll_into_view_if_needed()  # what is above it may have grown since
     box = canvas.bounding_box()
@@ -250,6 +252,7 @@ def draw(page, points: list[tuple[int, int]], pad: str = '.digit-pad') -> None:
     page.mouse.down()
     for x, y in at[1:]:
         page.mouse.move(x, y, steps=6)
+        page.wait_for_timeout(1000 * pause)
     page.mouse.up()
 
 
@@ -301,6 +304,88 @@ def test_a_test_set_of_ones_own_counts_and_clears_the_pad(page, widgets):
         own.get_by_text(counted).wait_for()
         own.locator('.digit-answer').wait_for(state='detached')  # the pad is empty again
         assert own.locator('button.clear').is_disabled()
+
+
+def test_a_drawing_that_comes_after_python_has_emptied_the_pad_stays_away(page, widgets):
+    """Python is slow here: when the button is clicked, the end of the drawing still waits in the
+    browser for the answer to its beginning."""
+    run_cell(
+        page,
+        'mine, kept = own_test()',
+        'import time\n'
+        'mine, kept = own_test()\n'
+        'mine.children[0].children[0].observe(lambda change: time.sleep(1), "png")\n'
+        'mine',
+    )
+    own = page.locator('.widget-vbox:has(.digit-pad)').first
+    own.get_by_text('Which digit was it meant to be?').wait_for()
+    for counted in ('1 read', '2 read'):  # and the next drawing arrives
+        draw(page, [(70, 50), (200, 50), (120, 230)], '.widget-vbox .digit-pad', pause=0.1)
+        own.get_by_role('button', name='7', exact=True).click()
+        own.get_by_text(counted).wait_for()
+        page.wait_for_timeout(2_500)
+        page.wait_for_function(IDLE)
+        assert own.locator('button.clear').is_disabled()
+        assert own.locator('.digit-answer').count() == 0
+
+
+@pytest.fixture
+def collecting(page, jupyterlab, course):
+    "A notebook with the pad that asks for digits, run; call it to open the page once more."
+    code = 'from mnist_course.collecting import collect_widget\ncollect_widget("fifty.npz")'
+    notebook = small(course / 'nbs' / 'fifty.ipynb', '# nothing to set', code)
+
+    def run_again() -> None:
+        open_notebook(page, jupyterlab, 'fifty')
+        page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+        assert errors(run_all(page)) == []
+        page.locator('.digit-pad').first.wait_for()
+
+    run_again()
+    yield run_again
+    for made in (notebook, notebook.with_suffix('.npz')):
+        made.unlink(missing_ok=True)
+
+
+def test_the_pad_that_asks_for_fifty_digits_keeps_takes_back_and_goes_on(page, collecting, course):
+    seven = [(70, 50), (200, 50), (120, 230)]
+    file = course / 'nbs' / 'fifty.npz'
+
+    def asked(kept: int) -> str:
+        "What is asked for when so many are kept."
+        page.get_by_text(f'{kept} of 50').wait_for()
+        return page.locator('[role=status]').filter(has_text='Write').first.inner_text()
+
+    first = asked(0)
+    canvas, clear = page.locator('.digit-pad canvas'), page.locator('.digit-pad .clear')
+    canvas.focus()
+    page.keyboard.press('Enter')
+    page.get_by_text('The pad is blank:').wait_for()
+    draw(page, seven)
+    page.locator('.digit-pad').get_by_role('button', name='Keep').click()
+    second = asked(1)
+    page.wait_for_function("document.querySelector('.digit-pad .clear').disabled")
+    kept = load_digits(file)
+    assert first == f'Write a {kept[1].item()}' != second and kept.sources == ('pad',)
+    assert predict(kept[0][0]).digit == 7  # the whole drawing, as the network sees it
+    assert page.locator('img[alt^="the digits that are kept"]').get_attribute('width') == '280'
+    draw(page, seven)
+    page.keyboard.press('Enter')  # the pad has the focus after a stroke
+    asked(2)
+    page.wait_for_function("document.querySelector('.digit-pad .clear').disabled")
+    page.keyboard.press('Enter')
+    page.get_by_text('The pad is blank:').wait_for()
+    assert len(load_digits(file)[1]) == 2
+    draw(page, seven)
+    page.get_by_role('button', name='Undo last').click()
+    assert asked(1) == second
+    page.wait_for_function("document.querySelector('.digit-pad .clear').disabled")
+    assert clear.is_disabled() and len(load_digits(file)[1]) == 1
+    collecting()  # another day
+    assert asked(1) == second
+    draw(page, seven)
+    page.keyboard.press('Enter')
+    asked(2)
 
 
 def drop(page, target, files: dict[str, bytes]) -> None:

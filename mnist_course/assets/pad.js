@@ -18,8 +18,9 @@ sheet.replaceSync(STYLE);
 
 let pads = 0;  // so that each has a hint with a name of its own
 
-// onChange(png, finished) at the end of each stroke, and every `pace` milliseconds while the pen moves
-export function createPad(element, {onChange = () => {}, label = 'Draw a digit here', pace = 125} = {}) {
+// onChange(png, finished) at the end of each stroke, and every `pace` milliseconds while the pen moves;
+// with a text for `keep`, there is a button of that name, which like the Enter key calls onKeep(png)
+export function createPad(element, {onChange = () => {}, label = 'Draw a digit here', pace = 125, keep = '', onKeep = () => {}} = {}) {
   if (!document.adoptedStyleSheets.includes(sheet)) document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
   const root = document.createElement('div');
   root.className = 'digit-pad';
@@ -34,6 +35,13 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
   const context = canvas.getContext('2d', {willReadFrequently: true});
   canvas.setAttribute('aria-label', label);
   canvas.setAttribute('aria-describedby', root.querySelector('.hint').id);
+  if (keep) {
+    const button = document.createElement('button');
+    Object.assign(button, {type: 'button', className: 'keep', textContent: keep});
+    button.addEventListener('click', keepDrawing);
+    clearButton.after(button);
+    root.querySelector('.hint').append(` Enter: ${keep}.`);
+  }
   let strokes = [], drawing = null, cursor = null, timer = 0;  // a stroke is a list of [x, y]; the cursor is the keyboard's pen
   let pointer = null;  // the one mouse, finger or pen that draws; a second finger, or the palm, is not asked
   const say = text => { root.querySelector('.pen').textContent = text; };
@@ -96,6 +104,11 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
   function undo() { drawing = pointer = null; strokes.pop(); changed(); say('last stroke taken back'); }
   function clear() { drawing = pointer = null; strokes = []; changed(); say('the pad is blank'); }
 
+  function keepDrawing() {
+    if (drawing) { drawing = pointer = null; changed(); }
+    onKeep(png());
+  }
+
   canvas.addEventListener('pointerdown', event => {
     if (event.button || pointer !== null) return;
     pointer = event.pointerId;
@@ -126,6 +139,7 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
     const step = ARROWS[event.key], inside = v => Math.min(SIDE - PEN/2, Math.max(PEN/2, v));
     if (event.key === 'z' && (event.ctrlKey || event.metaKey)) undo();
     else if (event.key === 'Delete' || event.key === 'Backspace') clear();
+    else if (event.key === 'Enter' && keep) keepDrawing();
     else if (event.key === ' ') {
       cursor ??= [SIDE/2, SIDE/4];
       if (pointer !== null) return;
@@ -147,14 +161,21 @@ export function createPad(element, {onChange = () => {}, label = 'Draw a digit h
   clearButton.addEventListener('click', clear);
   paint();
   const pixels = () => bare(() => context.getImageData(0, 0, SIDE, SIDE));
-  return {undo, clear, root, canvas, pixels, strokes: () => strokes, png: () => strokes.length ? bare(() => canvas.toDataURL('image/png')) : ''};
+  const png = () => strokes.length ? bare(() => canvas.toDataURL('image/png')) : '';
+  return {undo, clear, root, canvas, pixels, png, strokes: () => strokes};
 }
 
 export default {  // what anywidget asks for
   render({model, el}) {
-    const pad = createPad(el, {label: model.get('label'), onChange: png => { model.set('png', png); model.save_changes(); }});
-    const emptied = () => { if (!model.get('png') && pad.strokes().length) pad.clear(); };  // in Python
-    model.on('change:png', emptied);
-    return () => { model.off('change:png', emptied); pad.root.remove(); };
+    const counted = png => png.replace(';base64', `;emptied=${model.get('emptied')};base64`);  // see nbs/library/pad.ipynb
+    const pad = createPad(el, {
+      label: model.get('label'),
+      keep: model.get('keep'),
+      onChange: png => { model.set('png', counted(png)); model.save_changes(); },
+      onKeep: png => model.send({keep: counted(png)}),
+    });
+    const emptied = () => { if (pad.strokes().length) pad.clear(); };  // by Python
+    model.on('change:emptied', emptied);
+    return () => { model.off('change:emptied', emptied); pad.root.remove(); };
   },
 };
