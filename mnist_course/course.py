@@ -45,6 +45,12 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
     '09_widgets': (
         'widgets',
         'upload a photo or draw a digit in the notebook, and collect your own test set'),
+    '10_again': (
+        'handwriting',
+        'teach it fifty digits of your own, and measure what it gains and what it forgets'),
+    '10b_other_data': (
+        'other data',
+        'other people\'s digits, then letters: the method again, and how many images it takes'),
     '11_recipes': (
         'recipes',
         'where the time goes, and the same accuracy in a fraction of it'),
