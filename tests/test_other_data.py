@@ -1,8 +1,10 @@
 """A data set of one's own from `mnist_train --data` to an answer with a name, in every door."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from conftest import call
 from mnist_course.architectures import MODELS, create_model, name_and_config
-from mnist_course.checkpoints import load_model, load_plain
+from mnist_course.checkpoints import load_model, load_plain, save_model
+from mnist_course.cli import mnist_train
 from mnist_course.data import load_mnist, split
 from mnist_course.evaluation import evaluate
 from mnist_course.folders import load_images
 from mnist_course.fonts import font_files
+from mnist_course.image_forms import ImageForm, form_of
 from mnist_course.inference import predict, read_number
+from mnist_course.labeled_images import LabeledImages
+from mnist_course.mnist_form import mnist_form, tilted
 from mnist_course.training import Recipe, fit
 
 LETTERS = 'A', 'K', 'M', 'große Ü'
@@ -199,8 +205,6 @@ def test_a_stopped_run_remembers_where_its_images_are(letters, tmp_path):
 
 @pytest.mark.parametrize('name', MODELS)
 def test_every_network_takes_any_number_of_classes(name, tmp_path):
-    from mnist_course.checkpoints import save_model
-
     model = create_model(name, classes=62)
     again = load_model(save_model(model, tmp_path / 'a.pth', classes=list('ab')), 'cpu')
     assert again.eval()(torch.zeros(2, 1, 28, 28)).shape == (2, 62)
@@ -239,3 +243,96 @@ def test_too_few_images_get_a_sentence(tmp_path):
     done = call('mnist_train', '--data', 'data', cwd=tmp_path)
     assert done.returncode == 1 and 'at least three' in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ['data']
+
+
+def white_on_black(name: str, number: int) -> np.ndarray:
+    "A letter in a box of 20 x 20, as EMNIST's or MNIST's ink is."
+    image = 255 - np.asarray(letter(name, number, 96, (0, 0)))
+    return mnist_form(image / 255)
+
+
+@pytest.fixture(scope='module')
+def signs(tmp_path_factory) -> Path:
+    "A model of letters in ink, whose training images all have the same size and place."
+    random = np.random.default_rng(0)
+    names = 'AKTU'
+    images, labels = [], []
+    for number in range(240):
+        ink = white_on_black(names[number % 4], int(random.integers(12)))
+        images.append(torch.from_numpy(tilted(ink, random.normal(0, 6))))
+        labels.append(number % 4)
+    data = LabeledImages(torch.stack(images), torch.tensor(labels), names, 40)
+    assert form_of(data) == ImageForm('ink', 20, 'mass')
+    torch.manual_seed(1)
+    model = create_model('lean', classes=4)
+    learn, valid = split(data)
+    fit(model, learn, valid, Recipe(epochs=15, bs=32, lr=0.01), report=None)
+    path = tmp_path_factory.mktemp('signs') / 'signs.pth'
+    return save_model(model, path, classes=names, form=form_of(data)._asdict())
+
+
+@pytest.mark.parametrize('place', [(-60, -50), (0, 0), (70, 60)])
+@pytest.mark.parametrize('invert', [False, True])
+def test_a_sign_in_ink_is_read_at_any_place_and_in_both_colors(signs, place, invert):
+    model = load_model(signs, 'cpu')
+    for name in 'AKTU':
+        page = Image.new('L', (280, 280), 240)
+        font = ImageFont.truetype(str(FONTS[3]), 110)
+        ImageDraw.Draw(page).text((140 + place[0], 140 + place[1]), name, 20, font, 'mm')
+        p = predict(255 - np.asarray(page) if invert else page, model)
+        assert p.label == name, (name, place, p)
+
+
+def test_a_blank_page_is_said_to_be_blank(signs):
+    p = predict(np.full((100, 100), 250, np.uint8), load_model(signs, 'cpu'))
+    assert 'blank' in p.warning and not p.image.any()
+
+
+def test_a_data_set_of_digits_in_mnists_form_keeps_the_finder():
+    images, labels = load_mnist()[1]
+    digits = LabeledImages(images[:1_000], labels[:1_000], '0123456789')
+    assert form_of(digits) == ImageForm()
+
+
+def fill(folder: Path, counts: dict[str, int]) -> None:
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            letter('A', number).save(folder / name / f'{number}.png')
+
+
+@pytest.mark.parametrize(
+    'counts, words',
+    [
+        ({}, 'there are no images'),
+        ({'only one': 12}, 'nothing to tell apart'),
+        ({f'{number:02}': 1 for number in range(63)}, 'at most 62'),
+        ({'a': 2, 'b': 2}, 'at least three'),
+        ({'a': 0, 'b': 0}, 'there are no images'),
+    ],
+)
+def test_a_folder_that_is_no_data_set_gets_one_sentence_and_nothing_is_written(
+    counts, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'data set').mkdir()
+    fill(tmp_path / 'data set', counts)
+    assert mnist_train(['--data', 'data set', '--threads', '1']) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and said[0].startswith('mnist_train: ') and words in said[0]
+    assert [path.name for path in tmp_path.iterdir()] == ['data set']
+
+
+def test_five_thousand_small_files_take_little_memory(tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(5_000):
+        place = tmp_path / f'{number % 10}'
+        place.mkdir(exist_ok=True)
+        pixels = random.integers(0, 99, (8, 8), np.uint8)
+        (place / f'{number}.bmp').write_bytes(cv2.imencode('.bmp', pixels)[1].tobytes())
+    tracemalloc.start()
+    train_set, test = load_images(tmp_path, report=None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(train_set[1]) + len(test[1]) == 5_000 and train_set.n_valid == 750
+    assert peak < 40_000_000  # the images themselves are 4 MB, and are copied a few times
