@@ -112,10 +112,15 @@ def write_page(
 )->list[Path]: # what was written; onnxruntime-web has to be laid beside it
     """Write the page that needs no server: index.html, its files, model.onnx and finder.onnx.
 
-    Raises ValueError without the onnx packages, OSError where it cannot be written."""
+    Raises ValueError without the onnx packages or for a network that reads other things than
+    digits, OSError where it cannot be written."""
     model = shipped_model() if model is None else model
     folder = Path(folder)
-    html = draw_page('browser', getattr(model, 'header', {}).get('doubt'))
+    header = getattr(model, 'header', {})
+    if header.get('classes'):
+        raise ValueError('the page without a server reads digits; this network has classes of its '
+                         'own: mnist_serve --model FILE serves it')
+    html = draw_page('browser', header.get('doubt'))
     meta = f'<meta http-equiv="Content-Security-Policy" content="{policy("browser")}">'
     with atomic_path(folder/'index.html') as p:
         p.write_text(html.replace('<head>', f'<head>\n{meta}'), encoding='utf-8')

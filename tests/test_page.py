@@ -16,10 +16,12 @@ from PIL import Image, ImageDraw
 
 from conftest import ROOT
 from mnist_course import web_api
+from mnist_course.architectures import create_model
 from mnist_course.canvas import Writer
 from mnist_course.data import load_mnist
 from mnist_course.figures import data_url_bytes
 from mnist_course.finder import finder_maps, shipped_finder
+from mnist_course.image_forms import ImageForm
 from mnist_course.images import open_image
 from mnist_course.inference import predict, read_number
 from mnist_course.pages import make_page
@@ -94,6 +96,38 @@ def server():
     threading.Thread(target=server.run, daemon=True).start()
     yield f'http://127.0.0.1:{server.effective_port}/'
     server.close()
+
+
+def test_other_classes_are_shown_by_their_names(page):
+    names = [f'sign {number}' for number in range(12)]
+    network = create_model('lean', classes=12)
+    network.header = {'classes': names, 'form': ImageForm('ink')._asdict()}
+    served = make_server(create_app(network), port=0)
+    threading.Thread(target=served.run, daemon=True).start()
+    page.goto(f'http://127.0.0.1:{served.effective_port}/')
+    box = page.locator('#pad canvas').bounding_box()
+    page.mouse.move(box['x'] + 60, box['y'] + 60)
+    page.mouse.down()
+    page.mouse.move(box['x'] + 200, box['y'] + 200, steps=5)
+    page.mouse.up()
+    page.locator('#digit', has_text='sign').wait_for()
+    said = page.locator('#digit').text_content()
+    bars = page.locator('#bars li:visible')
+    assert said in names and bars.count() == 10
+    assert page.locator('#bars li.best .name').text_content() == said
+    assert {bar.get_attribute('title') for bar in bars.all()} <= set(names)
+    page.locator('button.clear').click()
+    page.locator('#digit', has_text='?').wait_for()
+    assert page.locator('#bars li.best').count() == 0
+    served.close()
+
+
+def test_the_page_without_a_server_is_for_digits(tmp_path):
+    network = create_model('lean', classes=12)
+    network.header = {'classes': [f'{number}' for number in range(12)]}
+    with pytest.raises(ValueError, match='mnist_serve --model'):
+        write_page(tmp_path, network)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope='module')

@@ -108,7 +108,7 @@ function show(answer, spoken) {
   [...$('bars').children].forEach((item, d) => {
     const {k, name, p} = answers[d] ?? {p: 0};
     item.hidden = Boolean(answer) && !answers[d];
-    if (answers[d]) item.querySelector('.name').textContent = name;
+    if (answers[d]) item.querySelector('.name').textContent = item.title = name;
     item.classList.toggle('best', k !== undefined && answer.digit === k);
     item.querySelector('.share').textContent = answer && p >= .005 ? (p > .995 ? '>99%' : percent(p)) : '';
     item.querySelector('.bar').style.transform = `scaleY(${p})`;
