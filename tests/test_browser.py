@@ -12,11 +12,16 @@ import time
 import urllib.request
 from base64 import b64encode
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mnist_course.answers import quiz_of
+from mnist_course.canvas import Writer
+from mnist_course.data import load_mnist
 from mnist_course.inference import predict
 from mnist_course.own_digits import load_digits
+from mnist_course.sheet_photos import photograph_sheet, write_sheet
 from test_notebooks import outputs, small
 from tools.notebooks import all_outputs
 from tools.run import run
@@ -327,6 +332,46 @@ def test_a_drawing_that_comes_after_python_has_emptied_the_pad_stays_away(page, 
         page.wait_for_function(IDLE)
         assert own.locator('button.clear').is_disabled()
         assert own.locator('.digit-answer').count() == 0
+
+
+def test_a_photo_of_a_sheet_is_cut_up_and_kept_when_one_says_so(page, jupyterlab, course, tmp_path):
+    code = 'from mnist_course.collecting import sheet_widget\nsheet_widget("sheet.npz")'
+    notebook = small(course / 'nbs' / 'sheet.ipynb', '# nothing to set', code)
+    file = notebook.with_suffix('.npz')
+    random = np.random.default_rng(3)
+    images, labels = load_mnist()[1]
+    paper, _ = write_sheet(random, Writer(images.numpy(), labels.numpy()), 'black')
+    photo = photograph_sheet(random, paper, size=(900, 1200), tilt=12, roll=-8)
+    Image.fromarray(photo).save(tmp_path / 'photo.jpg', quality=80)
+    Image.fromarray(photo[:500]).save(tmp_path / 'half.jpg')
+    try:
+        open_notebook(page, jupyterlab, 'sheet')
+        assert errors(run_all(page)) == []
+
+        def upload(name):
+            with page.expect_file_chooser() as chooser:
+                page.get_by_role('button', name='Choose an image').click()
+            chooser.value.set_files(str(tmp_path / name))
+
+        upload('half.jpg')
+        page.get_by_role('alert').filter(has_text='marks').wait_for()
+        keep = page.locator('.jp-OutputArea').get_by_role('button', name='Keep')
+        assert keep.is_disabled() and not file.exists()
+        upload('photo.jpg')
+        page.get_by_text('50 digits were found').wait_for()
+        assert page.locator('img[alt^="50 small images"]').is_visible() and not file.exists()
+        keep.click()
+        page.get_by_text('Kept: 50 digits').wait_for()
+        kept = load_digits(file)
+        assert kept[1].tolist() == [digit for digit in range(10) for _ in range(5)]
+        upload('photo.jpg')  # once more by mistake
+        page.get_by_text('50 digits were found').wait_for()
+        keep.click()
+        page.get_by_text('Nothing added').wait_for()
+        assert len(load_digits(file).sources) == 50
+    finally:
+        for made in (notebook, file):
+            made.unlink(missing_ok=True)
 
 
 @pytest.fixture

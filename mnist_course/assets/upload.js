@@ -44,7 +44,8 @@ export function createDrop(element, {onFile = () => {}, limit = 1e7, what = 'pho
 
 export default {  // what anywidget asks for
   render({model, el}) {
-    const drop = createDrop(el, {limit: model.get('limit'), onFile: (name, bytes, first) => model.send({name, first}, undefined, bytes ? [bytes] : [])});
+    const one = model.get('what') ? {what: model.get('what'), several: false} : {};
+    const drop = createDrop(el, {...one, limit: model.get('limit'), onFile: (name, bytes, first) => model.send({name, first}, undefined, bytes ? [bytes] : [])});
     return () => drop.root.remove();
   },
 };
