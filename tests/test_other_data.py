@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import cv2
@@ -18,11 +19,13 @@ from mnist_course.data import load_mnist, split
 from mnist_course.evaluation import evaluate
 from mnist_course.folders import load_images
 from mnist_course.fonts import font_files
-from mnist_course.image_forms import ImageForm, form_of
+from mnist_course.image_forms import ImageForm, form_of, look_at_whole
 from mnist_course.inference import predict, read_number
 from mnist_course.labeled_images import LabeledImages
-from mnist_course.mnist_form import mnist_form, tilted
+from mnist_course.mnist_form import bounding_box, mnist_form, tilted
 from mnist_course.training import Recipe, fit
+from mnist_course.training_job import plan, train_parser
+from mnist_course.training_run import run_job, some_of
 
 LETTERS = 'A', 'K', 'M', 'große Ü'
 FONTS = font_files('DejaVu')
@@ -122,8 +125,6 @@ def test_the_figures_need_the_images_and_show_their_names(letters, trained, tmp_
 
 def test_the_server_answers_with_names(trained):
     pytest.importorskip('flask')
-    from io import BytesIO
-
     from mnist_course.serve import create_app
 
     client = create_app(load_model(trained[0] / 'mnist_model.pth', 'cpu')).test_client()
@@ -175,12 +176,8 @@ def test_a_start_that_does_not_fit_gets_a_sentence(trained, tmp_path):
 
 
 def test_a_stopped_run_remembers_where_its_images_are(letters, tmp_path):
-    from mnist_course.training_job import plan, train_parser
 
     args = ['--data', str(letters), '--recipe', 'fast', '--epochs', '2', '--out', str(tmp_path)]
-    from io import StringIO
-
-    from mnist_course.training_run import run_job
 
     class PressesCtrlC(StringIO):
         def write(self, text: str) -> int:
@@ -283,9 +280,31 @@ def test_a_sign_in_ink_is_read_at_any_place_and_in_both_colors(signs, place, inv
         assert p.label == name, (name, place, p)
 
 
+def test_a_sign_is_put_where_the_training_images_had_theirs():
+    page = np.full((200, 200), 255, np.uint8)
+    cv2.line(page, (40, 40), (40, 160), 0, 12)
+    cv2.line(page, (40, 160), (110, 160), 0, 12)  # an L: its mass is not in the middle of its box
+    in_middle = {}
+    for middle in ('box', 'mass'):
+        image = look_at_whole(page, ImageForm('ink', 24, middle)).image.numpy()
+        x, y, w, h = bounding_box(image > 127)
+        assert 23 <= h <= 25
+        in_middle[middle] = max(abs(x + w / 2 - 14), abs(y + h / 2 - 14))
+    assert in_middle['box'] <= 0.5 < 2 < in_middle['mass']
+
+
 def test_a_blank_page_is_said_to_be_blank(signs):
-    p = predict(np.full((100, 100), 250, np.uint8), load_model(signs, 'cpu'))
-    assert 'blank' in p.warning and not p.image.any()
+    grain = np.random.default_rng(0).normal(240, 1.5, (100, 100)).astype(np.uint8)
+    for page in (np.full((100, 100), 250, np.uint8), grain):
+        p = predict(page, load_model(signs, 'cpu'))
+        assert 'blank' in p.warning and not p.image.any()
+
+
+def test_a_quick_run_sees_all_classes_of_a_folder_that_is_in_order():
+    labels = torch.arange(3).repeat_interleave(1_000)
+    job = plan(train_parser().parse_args(['--quick', '--data', 'somewhere']))
+    few = some_of((torch.zeros(3_000, 28, 28, dtype=torch.uint8), labels), job)[1]
+    assert len(few) == 2_000 and few.bincount().min() > 600
 
 
 def test_a_data_set_of_digits_in_mnists_form_keeps_the_finder():
