@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+import mnist_course.fine_tuning as fine_tuning
 from conftest import call
 from mnist_course.architectures import MODELS, create_model
 from mnist_course.checkpoints import load_model, save_model
-from mnist_course.data import load_mnist, split
+from mnist_course.data import load_mnist, normalize, split
 from mnist_course.evaluation import evaluate
 from mnist_course.files import ASSETS
 from mnist_course.fine_tuning import YOUR_PEN, fine_tune, last_layers
@@ -43,6 +44,9 @@ def test_a_seed_is_a_writer_and_a_second_seed_chooses_the_digits():
     assert torch.equal(images, again.write(20, seed=5)[0])
     assert not torch.equal(images, writer.write(20, seed=6)[0])
     assert not torch.equal(images, other.write(20, seed=5)[0])
+    assert writer.hand == again.hand and writer.forms == again.forms
+    habits = {(w.hand.slant, w.pen, *w.forms.values()) for w in map(simulated_writer, range(20))}
+    assert len(habits) == 20
 
 
 def test_what_a_writer_learns_with_is_not_what_they_are_tested_on():
@@ -129,6 +133,13 @@ def test_every_network_learns_and_its_averages_stay(name, digits):
         assert torch.equal(before[kept], after[kept]), kept  # of batch normalization
 
 
+def test_one_network_of_an_ensemble_learns_from_each_batch(digits):
+    model = create_model('ensemble')
+    tuned = fine_tune(model, digits[0], steps=2, lr=1e-2)
+    weights = zip(last_layers(model), last_layers(tuned))
+    assert sum(not torch.equal(before.weight, after.weight) for before, after in weights) == 2
+
+
 @pytest.mark.parametrize('name', MODELS)
 def test_the_last_layers_give_the_ten_scores(name):
     model = create_model(name)
@@ -152,22 +163,37 @@ def test_the_callers_network_and_random_numbers_are_as_before(course_model, digi
     assert not torch.equal(tuned.fc1.weight, other.fc1.weight)
 
 
-def test_a_batch_holds_so_many_of_yours(course_model, digits, monkeypatch):
-    import mnist_course.fine_tuning as module
+@pytest.fixture
+def steps_taken(monkeypatch):
+    "Notes images, labels and learning rate of each step of `fine_tune`."
+    taken = []
+    step = fine_tuning.take_step
 
-    drawn = []
-    step = module.take_step
+    def noted(model, xb, yb, opt, recipe):
+        taken.append((xb, yb.tolist(), opt.param_groups[0]['lr']))
+        return step(model, xb, yb, opt, recipe)
 
-    def noted(model, xb, yb, *rest):
-        drawn.append(yb.tolist())
-        return step(model, xb, yb, *rest)
+    monkeypatch.setattr(fine_tuning, 'take_step', noted)
+    return taken
 
-    monkeypatch.setattr(module, 'take_step', noted)
-    mine = digits[0][0], torch.full((50,), 3)
-    others = TRAIN[0][:100], torch.full((100,), 8)
+
+def test_a_batch_holds_so_many_of_yours_and_only_those_are_augmented(course_model, steps_taken):
+    mine = TRAIN[0][:1].expand(50, -1, -1), torch.full((50,), 3)
+    others = TRAIN[0][1:2].expand(100, -1, -1), torch.full((100,), 8)
     fine_tune(course_model, mine, others, share=0.25, bs=32, steps=1)
     fine_tune(course_model, mine, share=0.25, bs=32, steps=1)
-    assert drawn == [[3] * 8 + [8] * 24, [3] * 8]
+    fine_tune(course_model, mine, others, share=0.25, bs=32, steps=1, recipe=YOUR_PEN)
+    plain, alone, augmented = (xb for xb, _, _ in steps_taken)
+    labels = [yb for _, yb, _ in steps_taken]
+    assert labels == [[3] * 8 + [8] * 24, [3] * 8, [3] * 8 + [8] * 24]
+    assert torch.equal(plain[:8], normalize(mine[0][:8])) and torch.equal(plain[:8], alone)
+    assert len(augmented[:8].unique(dim=0)) == 8
+    assert torch.equal(augmented[8:], plain[8:])
+
+
+def test_the_rate_falls_in_even_steps(course_model, digits, steps_taken):
+    fine_tune(course_model, digits[0], steps=4, lr=1e-3)
+    assert [rate for _, _, rate in steps_taken] == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
 
 
 def test_a_tuned_network_is_saved_and_read_like_any_other(course_model, digits, tmp_path):
