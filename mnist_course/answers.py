@@ -11,6 +11,7 @@ from mnist_course import (
     answers_04_to_05,
     answers_06_to_07,
     answers_08_to_09,
+    answers_10,
     answers_11_to_12,
 )
 from .exercises import Exercise
@@ -22,7 +23,7 @@ EXERCISES: dict[str, list[Exercise]] = {} # page -> its exercises, in order
 QUIZ: dict[str, Questions] = {} # page -> its questions, in order
 
 for part in (answers_01_to_03, answers_04_to_05, answers_06_to_07, answers_08_to_09,
-             answers_11_to_12):
+             answers_10, answers_11_to_12):
     EXERCISES.update(part.EXERCISES)
     QUIZ.update(part.QUIZ)
 

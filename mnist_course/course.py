@@ -45,6 +45,9 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
     '09_widgets': (
         'widgets',
         'upload a photo or draw a digit in the notebook, and collect your own test set'),
+    '10_again': (
+        'again',
+        'teach a network your handwriting, and measure what it gains and what it forgets'),
     '11_recipes': (
         'recipes',
         'where the time goes, and the same accuracy in a fraction of it'),

@@ -81,16 +81,18 @@ class SimulatedWriter:
     hand:Hand # slant, width, bend and tilt
     pen:float # width of the line, in digit heights
     tool:str # a name in `PENS`
+    variation:float=1 # how much one attempt differs from the next, as a multiple
 
     def strokes(self,
         rng:np.random.Generator,
         digit:int, # 0…9
     )->list[np.ndarray]: # each (n,2), in digit heights
         "One attempt at a digit: each stroke, and the digit as a whole, is a little off."
-        meant = [line + rng.normal(0, .02, 2) for line in self.shapes[digit]]
-        now = Hand(slant=self.hand.slant + rng.normal(0, .05),
-                   width=self.hand.width*rng.uniform(.9, 1.1),
-                   bend=self.hand.bend, tilt=self.hand.tilt)
+        off = self.variation
+        meant = [line + off*rng.normal(0, .02, 2) for line in self.shapes[digit]]
+        now = Hand(slant=self.hand.slant + off*rng.normal(0, .05),
+                   width=self.hand.width*rng.uniform(.9, 1.1)**off,
+                   bend=off*self.hand.bend, tilt=off*self.hand.tilt)
         return bent(rng, meant, now)
 
     def image(self,

@@ -1,5 +1,7 @@
 """Writers with habits of their own, and networks that learn from their digits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -82,6 +84,18 @@ def test_a_writer_keeps_to_a_form_and_no_two_attempts_are_alike():
         distance = np.abs(np.concatenate(first) - np.concatenate(second))
         assert 0 < distance.max() < 0.7
         assert len(first) == len(TEMPLATES[digit, writer.forms[digit]])
+
+
+def test_variation_says_how_much_attempts_differ():
+    writer = simulated_writer(WRITER)
+
+    def spread(variation):
+        rng = np.random.default_rng(0)
+        careful = replace(writer, variation=variation)
+        attempts = [np.concatenate(careful.strokes(rng, 3)) for _ in range(30)]
+        return np.std(attempts, axis=0).mean()
+
+    assert spread(0) < 1e-9 < spread(0.5) < spread(1) < spread(2)
 
 
 def test_who_writes_a_long_flag_crosses_the_seven():
