@@ -162,7 +162,7 @@ def variations(model: nn.Module, setting: dict) -> dict:
     "Error rates where a writer's digits differ from each other more than those above."
     found = {}
     tune = ways(setting)
-    for variation in (2, 3):
+    for variation in (1, 2, 3):
         rates: dict[str, list[float]] = {}
         for seed in HURRIED:
             learn, test = digits(seed, variation=variation)

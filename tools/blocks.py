@@ -32,6 +32,7 @@ def blocks() -> dict[str, str]:
         'own_digits': own_digits(read('own_digits.json')),
         'doubt': doubt(read('doubt.json')),
         'fine_tune': fine_tuned(read('fine_tune.json')),
+        'fine_tune:variations': hurried(read('fine_tune.json')),
         'fine_tune:sizes': learning_curve(read('fine_tune.json')),
     }
 
@@ -238,6 +239,37 @@ def fine_tuned(d: dict) -> str:
             f'whom the paired test gives p < 0.05. Measured {d["date"]} on a busy machine, with '
             f'one thread: the last row took about {seconds[0]:.0f} seconds a writer, and '
             f'{seconds[1]:.0f} for the shipped network.',
+            '',
+            '',
+        ]
+    )
+
+
+def hurried(d: dict) -> str:
+    "Mistakes where a writer's digits differ more from each other, as Markdown."
+    if 'variations' not in d:
+        return '\n\nNot measured yet.\n\n'
+    names = {
+        'before': 'before',
+        'frozen': 'last layer',
+        'all, augmented, mixed': 'all layers, augmented, MNIST mixed in',
+        'from scratch': 'from scratch',
+    }
+    rows = [
+        f'| {variation} × | ' + ' | '.join(percent(row[name]) for name in names) + ' |'
+        for variation, row in d['variations'].items()
+        if variation.isdigit()
+    ]
+    return '\n'.join(
+        [
+            '',
+            '',
+            f'| variation | {" | ".join(names.values())} |',
+            '|---|---|---|---|---|',
+            *rows,
+            '',
+            f'Mistakes after learning from 50 digits, mean over {d["variations"]["writers"]} '
+            'writers, with its 95% interval.',
             '',
             '',
         ]
