@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXERCISES', 'QUIZ']
 
-# %% ../nbs/library/answers_10.ipynb #59990ec6
+# %% ../nbs/library/answers_10.ipynb #0a0051dc
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +14,164 @@ import torch
 
 from .data import mean_digits, nearest_mean
 from .exercises import Exercise, both, choice, needs_function, number
+from .model import MnistCNN
 from .quiz import Questions, Quiz
 
-# %% ../nbs/library/answers_10.ipynb #80edbd32
+# %% ../nbs/library/answers_10.ipynb #fa8534a6
 EXERCISES: dict[str, list[Exercise]] = {} # page -> its exercises, in order
 QUIZ: dict[str, Questions] = {} # page -> its questions, in order
 
-# %% ../nbs/library/answers_10.ipynb #200a1271
+# %% ../nbs/library/answers_10.ipynb #2518e0e6
+LAST = 'fc2.weight', 'fc2.bias'
+
+def wrong_freeze(
+    learns:set[str], # the parameters that learn
+    everything:set[str], # all parameters
+)->str: # what is wrong, or ''
+    "What to say where other parameters learn than those of the last layer."
+    others = ', '.join(sorted(learns.difference(LAST)))
+    if learns == everything:
+        return 'everything still learns: `requires_grad_(False)` freezes a parameter'
+    if not learns:
+        return 'nothing learns now; the last layer should'
+    if not learns.intersection(LAST):
+        return 'it is the other way round: the last layer is frozen, and the features learn'
+    if others:
+        return f'only `fc2` should learn, and {others} do, too'
+    return '' if len(learns) == 2 else 'the last layer has a weight and a bias: both should learn'
+
+@needs_function
+def freezes_features(
+    answer:Callable, # the reader's function of a network
+)->str: # what is wrong with it, or ''
+    "Judge a function that lets only the last layer of a network learn."
+    with torch.random.fork_rng([]):
+        model = MnistCNN()
+    try:
+        answer(model)
+    except Exception as e:
+        return f'`freeze(network)` raises {type(e).__name__}: {e}'
+    parameters = dict(model.named_parameters())
+    learns = {name for name, parameter in parameters.items() if parameter.requires_grad}
+    return wrong_freeze(learns, set(parameters))
+
+# %% ../nbs/library/answers_10.ipynb #9de94e20
+WAS = torch.tensor([1, 1, 1, 1, 1, 1, 1, 0, 0, 0]).bool()
+NOW = torch.tensor([1, 1, 1, 1, 0, 0, 0, 1, 1, 0]).bool()  # 3 forgotten, 2 learned
+LOST = {  # what may be returned -> what to say
+    2: 'those are the images that it learned to read; we want those that it forgot',
+    1: 'that is the net loss: two other images are read now, and hide two of those forgotten',
+    -1: 'that is the change of the total; images that it learned to read hide what it forgot',
+    5: 'that counts all images on which the two disagree',
+    4: 'that counts all that it misreads now, and one of these it never could read',
+    .3: 'that is a fraction; we want the number of images',
+}
+
+@needs_function
+def counts_forgotten(
+    answer:Callable, # the reader's function of two rows of booleans
+)->str: # what is wrong with it, or ''
+    "Judge a function that counts images that were read before and are misread now."
+    try:
+        count = float(answer(WAS, NOW))
+    except Exception as e:
+        return f'`forgotten(before, after)` raises {type(e).__name__}: {e}'
+    for slip, sentence in LOST.items():
+        if abs(count - slip) < .01:
+            return sentence
+    return '' if count == 3 else f'of ten images, it has forgotten 3; your function says {count:g}'
+
+# %% ../nbs/library/answers_10.ipynb #c5b3c0f6
+EXERCISES['10_again'] = [
+    Exercise(
+        '10_again', 'q1',
+        freezes_features,
+        right='That is all that `frozen=True` does. An optimizer skips a parameter without a '
+              'gradient.',
+        tip='`requires_grad_(False)` works for a whole network, and `requires_grad_(True)` for '
+            'one of its layers, such as `network.fc2`.',
+        answer="""\
+def freeze(network):
+    network.requires_grad_(False)
+    network.fc2.requires_grad_(True)
+freeze""",
+        mistakes={
+            'lambda network: network': 'everything still learns',
+            'lambda network: network.requires_grad_(False)': 'nothing learns',
+            'lambda network: network.fc2.requires_grad_(False)': 'other way round',
+            """def freeze(network):
+    network.requires_grad_(False)
+    network.fc2.weight.requires_grad_(True)
+freeze""": 'a weight and a bias',
+            'lambda network: network.conv1.requires_grad_(False)': 'only `fc2` should learn',
+            'lambda: 1': 'raises TypeError',
+            '3': 'we need a function'}),
+    Exercise(
+        '10_again', 'q2',
+        counts_forgotten,
+        right='Try it on this page: `forgotten(evaluate(network, valid).correct, evaluate(cured, '
+              'valid).correct)`. The cure forgets some, too, and learns some others.',
+        tip='`before & ~after` is True where an image was read before and is not read now.',
+        answer="""\
+def forgotten(before, after):
+    return (before & ~after).sum().item()
+forgotten""",
+        mistakes={
+            'lambda before, after: (after & ~before).sum().item()': 'learned to read',
+            'lambda before, after: (before.sum() - after.sum()).item()': 'net loss',
+            'lambda before, after: (after.sum() - before.sum()).item()': 'change of the total',
+            'lambda before, after: (before != after).sum().item()': 'disagree',
+            'lambda before, after: (~after).sum().item()': 'never could read',
+            'lambda before, after: (before & ~after).double().mean().item()': 'a fraction',
+            'lambda before, after: 9': 'your function says 9',
+            'lambda: 1': 'raises TypeError',
+            '3': 'we need a function'}),
+    Exercise(
+        '10_again', 'q3',
+        both(
+            number(8, 0, {
+                7: 'seven coins agree in 2 of 128 cases, which is p = 0.016',
+                6: 'six coins agree in 2 of 64 cases, which is p = 0.031',
+                9: 'nine do, but eight are enough'}),
+            choice('b', {
+                'a': 'a network can memorize 25 digits and still misread the next one',
+                'c': 'the interval is about *new* digits, and these are not new'})),
+        right='Two in 2⁸ is 0.0078. And a test digit that the network has learned from tests '
+              'nothing but its memory.',
+        tip='With n fixed and none spoiled, p is 2/2ⁿ. For the second: what does the network know '
+            'about a digit that it has learned from?',
+        answer="(8, 'b')",
+        mistakes={
+            "(7, 'b')": '0.016',
+            "(6, 'b')": '0.031',
+            "(9, 'b')": 'eight are enough',
+            "(8, 'a')": 'memorize',
+            "(8, 'c')": 'not new'}),
+]
+
+# %% ../nbs/library/answers_10.ipynb #aab06cf0
+QUIZ['10_again'] = Questions([
+    Quiz('10_again', 'a', 'Why does a network forget MNIST when it learns from your digits?', {
+        'It has only so much room, and your digits push the others out':
+            'It has room for both, as the mixture shows.',
+        'Nothing in the loss asks it to keep reading other digits':
+            'The gradient looks at the images in the batch, and at no others.',
+        'Your digits are written badly': 'It would forget with beautiful ones, too.'}, right=1),
+    Quiz('10_again', 'b', 'Why is the learning rate small when all layers learn?', {
+        'So that the features, which are worth keeping, move only as far as they have to':
+            'A large rate would throw away what 55,000 images have taught.',
+        'Because small images need small steps': 'The images are as large as ever.',
+        'So that it takes less time': 'A step takes the same time at any rate.'}, right=0),
+    Quiz('10_again', 'c',
+        'Fine-tuned on 25 of your digits, the network reads 25 of your 25 test digits; before, it '
+        'read 22. What do you know?', {
+        'It has learned your handwriting': 'Perhaps. But three coins agree in one case of four.',
+        'It reads all of your digits': 'From 25 of 25, it may still misread one in eight.',
+        'It may have improved, but luck alone could look like this':
+            'The paired test gives p = 0.25. Write more digits.'}, right=2),
+])
+
+# %% ../nbs/library/answers_10.ipynb #5ce7b2e4
 WRITERS = ['Bo', 'Ann', 'Cy', 'Bo', 'Dee', 'Ann', 'Cy', 'Dee', 'Bo', 'Ann']
 
 def as_lists(
@@ -51,7 +202,7 @@ def keeps_writers_apart(
         return 'the test should consist of all images by those who are held out'
     return ''
 
-# %% ../nbs/library/answers_10.ipynb #8c729dea
+# %% ../nbs/library/answers_10.ipynb #6b03ba20
 def fault_of(
     image:np.ndarray, # that the reader's function drew
 )->str: # what is wrong with it, or ''
@@ -99,7 +250,7 @@ def draws_three_signs(
         drawn.append(torch.from_numpy(image.copy()))
     return too_much_alike(torch.stack(drawn), labels)
 
-# %% ../nbs/library/answers_10.ipynb #aface2af
+# %% ../nbs/library/answers_10.ipynb #f747af8a
 EXERCISES['10b_other_data'] = [
     Exercise(
         '10b_other_data', 'q1',
@@ -206,7 +357,7 @@ my_sign""": 'paper 0',
             '0': 'we need a function'}),
 ]
 
-# %% ../nbs/library/answers_10.ipynb #8cd7b343
+# %% ../nbs/library/answers_10.ipynb #0fa57ba6
 QUIZ['10b_other_data'] = Questions([
     Quiz('10b_other_data', 'a',
         'A network reads 99% of MNIST, and 60% of the digits that a friend has scanned. What do '

@@ -191,18 +191,17 @@ def dropout_of(
 
 def last_layers(
     model:nn.Module, # of the course
-)->list[str]: # their names
+)->dict[str, nn.Linear]: # name -> layer; empty for one without a linear layer
     "The linear layers that give the scores: one, or one for each member of an ensemble."
-    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    return linear if isinstance(model, Ensemble) else linear[-1:]
+    linear = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
+    return dict(linear if isinstance(model, Ensemble) else linear[-1:])
 
 def classes_of(
     model:nn.Module, # of the course
 )->int: # 10 for one without a linear layer, which is none of the course
     "How many answers a network has."
-    names = last_layers(model)
-    last = model.get_submodule(names[-1]) if names else None
-    return last.out_features if isinstance(last, nn.Linear) else 10
+    layers = list(last_layers(model).values())
+    return layers[-1].out_features if layers else 10
 
 def layout(
     model:nn.Module,

@@ -29,6 +29,7 @@ PAGES = [
     '07_finder',
     '08_inference',
     '09_widgets',
+    '10_again',
     '10b_other_data',
     '11_recipes',
     '11b_comparing',
@@ -117,6 +118,7 @@ NAMES = {  # what the solutions of a page may use: the names that stand on it
     '    corners = np.array([[x, y], [150, 50], [120, 240]], np.int32)\n'
     '    return cv2.polylines(page, [corners], False, 0, 20, cv2.LINE_AA)\n'
     + defined_on('09_widgets', 'one_with_bar'),
+    '10_again': '',
     '10b_other_data': 'import cv2, numpy as np',
     '11_recipes': 'from mnist_course.architectures import create_model\n'
     'from mnist_course.recipes import operations',
