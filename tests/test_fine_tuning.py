@@ -9,12 +9,12 @@ from torch import nn
 
 import mnist_course.fine_tuning as fine_tuning
 from conftest import call
-from mnist_course.architectures import MODELS, create_model
+from mnist_course.architectures import MODELS, create_model, last_layers
 from mnist_course.checkpoints import load_model, save_model
 from mnist_course.data import load_mnist, normalize, split
 from mnist_course.evaluation import evaluate
 from mnist_course.files import ASSETS
-from mnist_course.fine_tuning import YOUR_PEN, fine_tune, last_layers
+from mnist_course.fine_tuning import YOUR_PEN, fine_tune
 from mnist_course.inference import predict
 from mnist_course.metrics import mcnemar
 from mnist_course.mnist_form import is_mnist
@@ -150,14 +150,14 @@ def test_every_network_learns_and_its_averages_stay(name, digits):
 def test_one_network_of_an_ensemble_learns_from_each_batch(digits):
     model = create_model('ensemble')
     tuned = fine_tune(model, digits[0], steps=2, lr=1e-2)
-    weights = zip(last_layers(model), last_layers(tuned))
+    weights = zip(last_layers(model).values(), last_layers(tuned).values())
     assert sum(not torch.equal(before.weight, after.weight) for before, after in weights) == 2
 
 
 @pytest.mark.parametrize('name', MODELS)
 def test_the_last_layers_give_the_ten_scores(name):
     model = create_model(name)
-    layers = last_layers(model)
+    layers = list(last_layers(model).values())
     assert len(layers) == (4 if name == 'ensemble' else 1)
     assert all(isinstance(layer, nn.Linear) and layer.out_features == 10 for layer in layers)
 
