@@ -211,7 +211,7 @@ def fault_of(
         return (f'an image has 28 × 28 whole numbers, `uint8`; yours is {image.shape}, '
                 f'`{image.dtype}`')
     if not image.any():
-        return 'one of your signs is an empty image'
+        return 'one of your symbols is an empty image'
     if image.mean() > 127:
         return 'as in MNIST, the ink should be 255 and the paper 0'
     return ''
@@ -220,31 +220,31 @@ def too_much_alike(
     images:torch.Tensor, # (120,28,28) uint8
     labels:torch.Tensor, # (120,), 0 to 2 in turn
 )->str: # what is wrong with them, or ''
-    "Whether the images of a sign vary, and those of different signs can be told apart."
-    for sign in range(3):
-        if len(images[labels == sign].flatten(1).unique(dim=0)) < 10:
-            return (f'sign {sign} looks the same each time: nothing could be learned from forty '
-                    'copies. Move it, tilt it, or change its size by `rng`')
+    "Whether the images of a symbol vary, and those of different symbols can be told apart."
+    for symbol in range(3):
+        if len(images[labels == symbol].flatten(1).unique(dim=0)) < 10:
+            return (f'symbol {symbol} looks the same each time: nothing could be learned from '
+                    'forty copies. Move it, tilt it, or change its size by `rng`')
     means = mean_digits(images[:60], labels[:60])[:3]
     correct = nearest_mean(images[60:], means) == labels[60:]
     if correct.float().mean() < .6:
-        return ('your signs are so much alike that their averages tell fewer than 60% of them '
+        return ('your symbols are so much alike that their averages tell fewer than 60% of them '
                 'apart: make them more different, or vary them less')
     return ''
 
 @needs_function
-def draws_three_signs(
+def draws_three_symbols(
     answer:Callable, # the reader's function of a number and random numbers
 )->str: # what is wrong with it, or ''
-    "Judge a function that draws three signs, each time a little differently."
+    "Judge a function that draws three symbols, each time a little differently."
     rng = np.random.default_rng(0)
     drawn = []
     labels = torch.arange(3).repeat(40)
-    for sign in labels.tolist():
+    for symbol in labels.tolist():
         try:
-            image = np.asarray(answer(sign, rng))
+            image = np.asarray(answer(symbol, rng))
         except Exception as e:
-            return f'`my_sign({sign}, rng)` raises {type(e).__name__}: {e}'
+            return f'`my_symbol({symbol}, rng)` raises {type(e).__name__}: {e}'
         if fault := fault_of(image):
             return fault
         drawn.append(torch.from_numpy(image.copy()))
@@ -318,15 +318,15 @@ split_by_writer""": 'positions; yours raises',
             "(97, 'c')": 'goes on falling'}),
     Exercise(
         '10b_other_data', 'q3',
-        draws_three_signs,
+        draws_three_symbols,
         right='That is a data set. Make 60 images of each for learning and 20 for the test, train '
               '`MnistCNN(classes=3)` on them, and say how many it reads, with the interval. Then '
-              'have a friend draw the three signs on the pad of 09: the friend is a stranger to '
+              'have a friend draw the three symbols on the pad of 09: the friend is a stranger to '
               'your program.',
         tip='Begin with `image = np.zeros((28, 28), np.uint8)`, draw with `cv2.line` or '
-            '`cv2.circle`, and let `rng.integers(-3, 4, 2)` say how far the sign is moved.',
+            '`cv2.circle`, and let `rng.integers(-3, 4, 2)` say how far the symbol is moved.',
         answer="""\
-def my_sign(number, rng):
+def my_symbol(number, rng):
     image = np.zeros((28, 28), np.uint8)
     x, y = (14 + rng.integers(-2, 3, 2)).tolist()
     if number == 0:
@@ -337,20 +337,20 @@ def my_sign(number, rng):
     else:
         cv2.rectangle(image, (x - 2, y - 8), (x + 2, y + 8), 255, -1)
     return image
-my_sign""",
+my_symbol""",
         mistakes={
-            """def my_sign(number, rng):
+            """def my_symbol(number, rng):
     image = np.zeros((28, 28), np.uint8)
     return cv2.circle(image, (14, 14), 4 + 3*number, 255, 2)
-my_sign""": 'looks the same each time',
-            """def my_sign(number, rng):
+my_symbol""": 'looks the same each time',
+            """def my_symbol(number, rng):
     return (255*rng.random((28, 28))).astype(np.uint8)//2
-my_sign""": 'so much alike',
-            """def my_sign(number, rng):
+my_symbol""": 'so much alike',
+            """def my_symbol(number, rng):
     image = np.full((28, 28), 255, np.uint8)
     x, y = rng.integers(8, 20, 2).tolist()
     return cv2.circle(image, (x, y), 3 + 2*number, 0, 2)
-my_sign""": 'paper 0',
+my_symbol""": 'paper 0',
             'lambda number, rng: np.zeros((28, 28))': '`uint8`; yours is',
             'lambda number, rng: np.zeros((28, 28), np.uint8)': 'an empty image',
             'lambda number: 0': 'raises TypeError',

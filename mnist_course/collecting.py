@@ -75,7 +75,7 @@ def task_html(
                 f'<b>{a_digit(missing[0])}</b></p>')
         return f'{task}<p>{bar}</p>'
     code = f'<code>load_digits({escape(repr(path))})</code>'
-    return (f'<p role="status" style="font-size:32px;margin:.3em 0">All {total} digits are there'
+    return (f'<p role="status" style="font-size:32px;margin:.3em 0">All {total} digits are done'
             f'</p><p>{bar}</p><p>They are in <code>{escape(path)}</code>. Next, in a cell, '
             f'{code} gives you the images and their labels.</p>')
 
@@ -151,7 +151,7 @@ class Collector:
     )->str: # what to say
         "Put a drawing into the file. Raises OSError, ValueError."
         if not self.missing:
-            return 'Nothing is asked for.'
+            return 'There is nothing left to write.'
         wanted = a_digit(self.missing[0])
         if not png:
             return f'The pad is blank: write {wanted} first.'
@@ -215,10 +215,10 @@ def found_html(
     "What was cut out of a sheet, and a question."
     said = f'{len(sheet)} digits were found.'
     if sheet.empty:
-        said += f' {len(sheet.empty)} of the boxes are empty.'
+        said += f' Empty boxes: {len(sheet.empty)}.'
     picture = figure_bundle(show_sheet(sheet), f'{len(sheet)} small images of digits, in columns '
                             'from 0 to 9')['text/html']
-    return status_html(f'{said} Does each of them stand under the right digit?') + picture
+    return status_html(f'{said} Is each one under the right digit?') + picture
 
 class SheetCollector:
     "The parts of the widget, and what happens when a photo comes or its digits are kept."

@@ -47,10 +47,10 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
         'upload a photo or draw a digit in the notebook, and collect your own test set'),
     '10_again': (
         'handwriting',
-        'teach it fifty digits of your own, and measure what it gains and what it forgets'),
+        'teach the network your own digits, and measure what it gains and what it forgets'),
     '10b_other_data': (
         'other data',
-        'other people\'s digits, then letters: the method again, and how many images it takes'),
+        'the same method on other people\'s digits and on letters, and how many images it takes'),
     '11_recipes': (
         'recipes',
         'where the time goes, and the same accuracy in a fraction of it'),

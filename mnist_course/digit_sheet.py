@@ -178,7 +178,7 @@ def read_sheet(
     corners = cells_in_photo(to_photo)
     found = written(flattened(image.rgb, to_photo))
     if not found:
-        raise ValueError('nothing is written on this sheet: there is no digit in its fifty cells')
+        raise ValueError('nothing is written on this sheet: all fifty boxes are empty')
     images = [mnist_form(ink) for ink in found.values()]
     filled = np.isin(np.arange(10*COLUMNS), list(found)).reshape(10, COLUMNS)
     labels = torch.from_numpy(np.nonzero(filled)[0])

@@ -81,9 +81,10 @@ class Evaluation:
         return wrong[self.confidence[wrong].argsort(descending=True)]
 
     def __repr__(self)->str:
-        low, high = self.interval
-        return (f'{self.accuracy:.2%} of {len(self.correct):,} correct, '
-                f'95% interval {low:.2%} to {high:.2%}')
+        n = len(self.correct)
+        decimals = 2 if n >= 1_000 else 1 if n >= 100 else 0  # no more than n images can tell
+        accuracy, low, high = (f'{x:.{decimals}%}' for x in (self.accuracy, *self.interval))
+        return f'{accuracy} of {n:,} correct, 95% interval {low} to {high}'
 
 def evaluate(
     model:nn.Module, # a trained model

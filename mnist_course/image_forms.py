@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAMPLE', 'STEADY', 'MOST_INK', 'ImageForm', 'form_of_model', 'ink_box', 'agreeing', 'off_middle', 'form_of',
-           'ink_in_form', 'small_ink', 'look_at_whole', 'form_in_file']
+           'ink_in_form', 'small_ink', 'look_at_whole', 'form_in_file', 'names_and_form']
 
 # %% ../nbs/library/image_forms.ipynb #80d76d7e
 from collections.abc import Sequence
@@ -135,3 +135,9 @@ def form_in_file(
 )->dict[str, Any]|None: # None for digits, which need no word
     "A form as the file of a model keeps it."
     return None if form == ImageForm() else form._asdict()
+
+def names_and_form(
+    data:LabeledImages, # that a network has learned from
+)->dict[str, Any]: # for `save_model`: `save_model(model, path, **names_and_form(data))`
+    "What the file of a model has to keep of its data set, so that new images are read right."
+    return {'classes': list(data.classes), 'form': form_in_file(form_of(data))}

@@ -123,7 +123,7 @@ LEAST_PER_MM = 1.2 # pixels of the photo: a smaller sheet is not read
 MOST_OFF = 2 # mm: where a mark may lie beside its place, on paper that isn't quite flat
 TOO_FEW = ('{count} of the four black marks of a digit sheet were found: all of them must be in '
            'the photo, whole and sharp; lay the sheet flat, in even light')
-NOT_FLAT = ('the four black marks do not lie as on a flat sheet: lay it flat, and photograph one '
+NOT_FLAT = ('this does not look like one flat sheet: lay it flat, and photograph only one '
             'sheet at a time')
 TOO_SMALL = 'the sheet is too small in this photo: go closer, or take a larger photo'
 

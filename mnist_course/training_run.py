@@ -26,7 +26,7 @@ from .evaluation import Evaluation
 from .fitting import choose_threads, keep_memory
 from .folders import load_images
 from .history import Rows, print_row
-from .image_forms import form_in_file, form_of
+from .image_forms import names_and_form
 from .labeled_images import LabeledImages
 from .model import count_parameters
 from .results import course_data, write_results
@@ -182,7 +182,7 @@ def run_job(
     model, history, images, threads, test = learned
     header: dict[str, Any] = {}
     if isinstance(test, LabeledImages):
-        header = dict(classes=list(test.classes), form=form_in_file(form_of(test)))
+        header = names_and_form(test)
     result, files = write_results(model, history, test, job.checkpoint.parent, recipe=job.recipe,
                                   seed=job.seed, threads=threads, **header)
     job.checkpoint.unlink(missing_ok=True)

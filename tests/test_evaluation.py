@@ -80,7 +80,9 @@ def test_predictions_confidence_and_accuracy_of_a_table():
     assert TABLE.correct.tolist() == [True, False, False, True, False, True]
     assert TABLE.accuracy == 0.5
     assert TABLE.interval == wilson_interval(3, 6)
-    assert repr(TABLE) == '50.00% of 6 correct, 95% interval 18.76% to 81.24%'
+    assert repr(TABLE) == '50% of 6 correct, 95% interval 19% to 81%'
+    many = Evaluation(TABLE.labels.repeat(200), TABLE.probs.repeat(200, 1))
+    assert repr(many) == '50.00% of 1,200 correct, 95% interval 47.17% to 52.83%'
 
 
 def test_a_row_for_each_label_and_a_column_for_each_answer():

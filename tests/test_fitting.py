@@ -167,7 +167,7 @@ def test_a_setting_that_a_file_cannot_hold_is_a_sentence(monkeypatch, tmp_path):
 def test_a_dropout_that_was_changed_afterwards_is_what_is_saved():
     model = create_model('lean', dropout=0.1)
     model[-2].p = 0.3
-    assert name_and_config(model) == ('lean', {'dropout': 0.3})
+    assert name_and_config(model) == ('lean', {'dropout': 0.3, 'classes': 10})
 
 
 def test_to_ask_for_the_name_leaves_random_numbers_alone():
@@ -224,7 +224,7 @@ def test_a_model_saved_by_the_first_version_still_loads(tmp_path):
     }
     torch.save(old, tmp_path / 'old.pth')
     again = load_model(tmp_path / 'old.pth', 'cpu')
-    assert name_and_config(again) == ('lean', {'dropout': 0.1})
+    assert name_and_config(again) == ('lean', {'dropout': 0.1, 'classes': 10})
 
 
 # recipes

@@ -425,10 +425,13 @@ def test_another_day_goes_on_where_it_stopped_and_ends_with_what_to_do_next(plac
         assert 'Kept' in second.keep(drawn(number))
     digits = load_digits(place)
     assert digits[1].tolist() == asked_order(1, 3)
-    assert 'All 10 digits are there' in second.task.value and '10 of 10' in second.task.value
+    assert 'All 10 digits are done' in second.task.value and '10 of 10' in second.task.value
     assert f'load_digits(&#x27;{place}&#x27;)' in second.task.value
     assert second.pad.layout.display == 'none'
-    assert 'Nothing is asked for' in second.keep(drawn(0)) and len(load_digits(place)[1]) == 10
+    assert (
+        'There is nothing left to write' in second.keep(drawn(0))
+        and len(load_digits(place)[1]) == 10
+    )
     second.undo.click()
     assert second.pad.layout.display != 'none' and '9 of 10' in second.task.value
 
