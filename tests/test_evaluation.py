@@ -82,7 +82,7 @@ def test_predictions_confidence_and_accuracy_of_a_table():
     assert TABLE.interval == wilson_interval(3, 6)
     assert repr(TABLE) == '50% of 6 correct, 95% interval 19% to 81%'
     many = Evaluation(TABLE.labels.repeat(200), TABLE.probs.repeat(200, 1))
-    assert repr(many) == '50.00% of 1,200 correct, 95% interval 47.17% to 52.83%'
+    assert repr(many) == '50.00% of 1,200 correct, 95% interval 47.18% to 52.82%'
 
 
 def test_a_row_for_each_label_and_a_column_for_each_answer():

@@ -209,7 +209,9 @@ def percent(found: dict[str, float]) -> str:
 
 def lost(row: dict) -> str:
     "What MNIST lost, in percentage points."
-    return f'{-100 * row["mnist_loss"]["mean"]:+.2f}' if 'mnist_loss' in row else ''
+    if 'mnist_loss' not in row:
+        return ''
+    return f'{-100 * row["mnist_loss"]["mean"]:+.2f}'.replace('-', '−')
 
 
 def fine_tuned(d: dict) -> str:
@@ -229,16 +231,21 @@ def fine_tuned(d: dict) -> str:
         [
             '',
             '',
-            '| fine-tuned | mistakes, MNIST only | on MNIST | clearly better | '
-            'mistakes, shipped | on MNIST |',
+            '<details><summary>The numbers with their intervals, and those of the shipped network'
+            '</summary>',
+            '',
+            '| fine-tuned | MNIST only: mistakes | change on MNIST | clearly better | '
+            'shipped: mistakes | change on MNIST |',
             '|---|---|---|---|---|---|',
             *rows,
             '',
-            f'Mean over {d["writers"]} writers, with its 95% interval; "on MNIST" is the change on '
-            'the validation images, in percentage points; "clearly better" counts the writers for '
+            f'Mean over {d["writers"]} writers, with its 95% interval; the change on MNIST is in '
+            'percentage points of the validation images; "clearly better" counts the writers for '
             f'whom the paired test gives p < 0.05. Measured {d["date"]} on a busy machine, with '
             f'one thread: the last row took about {seconds[0]:.0f} seconds a writer, and '
             f'{seconds[1]:.0f} for the shipped network.',
+            '',
+            '</details>',
             '',
             '',
         ]
