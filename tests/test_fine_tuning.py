@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,12 +14,15 @@ from mnist_course.architectures import MODELS, create_model, last_layers
 from mnist_course.checkpoints import load_model, save_model
 from mnist_course.data import load_mnist, normalize, split
 from mnist_course.evaluation import evaluate
+from mnist_course.figures import png_url
 from mnist_course.files import ASSETS
 from mnist_course.fine_tuning import YOUR_PEN, fine_tune
 from mnist_course.inference import predict
 from mnist_course.metrics import mcnemar
 from mnist_course.mnist_form import is_mnist
+from mnist_course.serve import create_app
 from mnist_course.strokes import TEMPLATES
+from mnist_course.widgets import draw_widget
 from mnist_course.writers import FORMS, SCHOOLS, simulated_writer
 
 TRAIN, VALID = split(load_mnist()[0])
@@ -224,6 +228,21 @@ def test_a_tuned_network_is_saved_and_read_like_any_other(course_model, digits, 
     assert answer.digit == 1
     said = call('mnist_test', 'test_images', '--model', path, cwd=ASSETS.parent.parent)
     assert said.returncode == 0, said.stderr
+
+
+def test_a_tuned_network_reads_on_the_pad_and_behind_an_address(course_model, digits):
+    tuned = fine_tune(course_model, digits[0], TRAIN, recipe=YOUR_PEN, steps=60)
+    flagged = digits[1][0][1]  # a 1 that the network took for a 7
+    page = 255 - cv2.resize(flagged.numpy(), (224, 224), interpolation=cv2.INTER_CUBIC)
+    page = np.pad(page, 28, constant_values=255)
+    before = predict(page, course_model)
+    assert before.digit == 7 and predict(page, tuned).digit == 1
+    pad, answer = draw_widget(tuned).children
+    pad.png = png_url(page)
+    assert 'class="digit-answer">1</div>' in answer.value
+    png = cv2.imencode('.png', page)[1].tobytes()
+    reply = create_app(tuned).test_client().post('/api/predict', data=png)
+    assert reply.get_json()['digit'] == 1
 
 
 def test_a_tuned_copy_of_the_shipped_network_is_saved_too(digits, tmp_path):
