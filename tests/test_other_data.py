@@ -17,12 +17,14 @@ from mnist_course.checkpoints import load_model, load_plain, save_model
 from mnist_course.cli import mnist_train
 from mnist_course.data import load_mnist, split
 from mnist_course.evaluation import evaluate
+from mnist_course.fitting import timed_steps
 from mnist_course.folders import load_images
 from mnist_course.fonts import font_files
 from mnist_course.image_forms import ImageForm, form_of, look_at_whole
 from mnist_course.inference import predict, read_number
 from mnist_course.labeled_images import LabeledImages
 from mnist_course.mnist_form import bounding_box, mnist_form, tilted
+from mnist_course.results import check_learned
 from mnist_course.training import Recipe, fit
 from mnist_course.training_job import plan, train_parser
 from mnist_course.training_run import run_job, some_of
@@ -230,6 +232,24 @@ def test_two_classes_are_trained_with_any_number_of_threads(tmp_path):
     assert len(valid[1]) == train_set.n_valid == 4
     rows = fit(create_model('lean', classes=2), learn, valid, Recipe(epochs=150, bs=8), report=None)
     assert rows[-1]['valid_accuracy'] == 1
+
+
+def test_the_choice_of_threads_needs_no_ten_classes():
+    assert timed_steps(create_model('lean', classes=2), 8, Recipe(), 0) > 0
+
+
+@pytest.mark.parametrize(
+    'accuracy, classes, learned',
+    [(0.5, 2, False), (0.6, 2, True), (0.19, 10, False), (0.21, 10, True), (0.15, 62, True)],
+)
+def test_next_to_nothing_is_measured_by_chance(accuracy, classes, learned, tmp_path):
+    there = tmp_path / 'mnist_model.pth'
+    there.touch()
+    if learned:
+        check_learned(accuracy, there, classes)
+    else:
+        with pytest.raises(ValueError, match='next to nothing'):
+            check_learned(accuracy, there, classes)
 
 
 def test_too_few_images_get_a_sentence(tmp_path):
