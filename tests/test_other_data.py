@@ -324,7 +324,12 @@ def test_a_quick_run_sees_all_classes_of_a_folder_that_is_in_order():
     labels = torch.arange(3).repeat_interleave(1_000)
     job = plan(train_parser().parse_args(['--quick', '--data', 'somewhere']))
     few = some_of((torch.zeros(3_000, 28, 28, dtype=torch.uint8), labels), job)[1]
-    assert len(few) == 2_000 and few.bincount().min() > 600
+    assert len(few) == 2_000 and few.bincount(minlength=3).min() > 600
+
+
+def test_all_images_of_a_folder_are_learned_from_however_many():
+    assert plan(train_parser().parse_args(['--data', 'somewhere'])).images is None
+    assert plan(train_parser().parse_args([])).images == 55_000
 
 
 def test_a_data_set_of_digits_in_mnists_form_keeps_the_finder():
