@@ -18,12 +18,11 @@ import torch
 from .commands import sentence
 from .digit_sheet import DigitSheet, read_sheet, show_sheet
 from .figures import data_url_bytes, figure_bundle, png_url
-from .files import ASSETS
 from .inference import preprocess
 from .own_digits import (
     OwnDigits, add_digits, load_digits, no_digits, remove_last)
 from .pad import drawing_pad
-from .widgets import sorry_html
+from .widgets import TOO_LARGE, drop_box, sorry_html
 
 # %% ../nbs/library/collecting.ipynb #be7d2d06
 def asked_order(
@@ -194,21 +193,6 @@ def collect_widget(
     return Collector(os.fspath(path), each, seed).widget
 
 # %% ../nbs/library/collecting.ipynb #4c776aae
-LIMIT = 10_000_000 # bytes: Jupyter drops larger messages without a word
-
-def photo_box()->Any: # a widget
-    "A box for one photo, chosen or dropped."
-    import anywidget
-    from traitlets import Int, Unicode
-
-    class PhotoBox(anywidget.AnyWidget):
-        "Sends a photo over; nothing of it is kept."
-        _esm = (ASSETS/'upload.js').read_text(encoding='utf-8')
-        limit = Int(LIMIT).tag(sync=True)
-        what = Unicode('a photo of your sheet').tag(sync=True)
-
-    return PhotoBox()
-
 def found_html(
     sheet:DigitSheet, # by `read_sheet`
 )->str: # HTML
@@ -228,7 +212,7 @@ class SheetCollector:
         from ipywidgets import HTML, Button, VBox
         self.path = path
         self.sheet: DigitSheet|None = None
-        self.box = photo_box()
+        self.box = drop_box('a photo of your sheet')
         self.keep = Button(description='Keep', disabled=True,
                            tooltip='Put these digits into your file')
         self.shown, self.said = HTML(), HTML()
@@ -238,16 +222,15 @@ class SheetCollector:
 
     def on_photo(self,
         box:Any,
-        message:dict[str, Any], # the name of the file
-        content:list[Any], # its bytes; nothing for one above `LIMIT`, which stays where it is
+        message:dict[str, Any],
+        content:list[Any], # the file; nothing for one that is too large, which stays where it is
     )->None:
         "Cut up a photo, or say why not."
         self.sheet, self.keep.disabled = None, True
         self.shown.value = self.said.value = ''
         try:
             if not content:
-                raise ValueError(f'{message["name"]} has more than {LIMIT/1e6:.0f} MB: make it '
-                                 'smaller first')
+                raise ValueError(TOO_LARGE)
             self.sheet = read_sheet(bytes(content[0]))
         except (OSError, ValueError) as e:
             self.said.value = sorry_html(sentence(e))

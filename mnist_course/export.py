@@ -41,6 +41,7 @@ def write_onnx(
     *,
     example:Tensor|None=None, # images that it takes; None: (2,28,28) uint8
     free:dict[int, str]|None=None, # axes that may have any length, and their names; None: the first
+    metadata:dict[str, str]|None=None, # to be kept in the file
 )->Path: # the path
     """Write a network that takes pixels for other programs.
 
@@ -53,10 +54,10 @@ def write_onnx(
     with redirect_stdout(quiet), redirect_stderr(quiet), atomic_path(path) as p:
         torch.onnx.export(whole, (example,), p, input_names=['images'], output_names=outputs,
                           dynamic_shapes=(shapes,), dynamo=True, external_data=False)
-        if classes := getattr(getattr(whole, 'model', None), 'header', {}).get('classes'):
+        if metadata:
             import onnx
             network = onnx.load(p)
-            onnx.helper.set_model_props(network, {'classes': json.dumps(classes)})
+            onnx.helper.set_model_props(network, metadata)
             onnx.save(network, p)
     return Path(path)
 
@@ -68,4 +69,6 @@ def export_onnx(
 
     The names of classes that are no digits stand in the file's metadata, as JSON. Raises ValueError
     without the onnx packages, OSError where the file cannot be written."""
-    return write_onnx(FromPixels(model), path, ['probs'])
+    classes = getattr(model, 'header', {}).get('classes')
+    metadata = {'classes': json.dumps(classes)} if classes else None
+    return write_onnx(FromPixels(model), path, ['probs'], metadata=metadata)

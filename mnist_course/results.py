@@ -104,14 +104,15 @@ def test_images_for(
     The split is the same as while it was trained, as the seed is in its file."""
     from mnist_course.data import load_mnist
     from mnist_course.folders import load_images
-    known = model.header.get('classes')
+    from mnist_course.image_forms import reads_digits
+    from mnist_course.labeled_images import DIGITS
     if folder is None:
-        if known:
-            raise ValueError(f'this network knows {known[0]}, {known[1]} …: name the folder of '
-                             'the images that it was trained on (--data)')
+        if not reads_digits(model):
+            raise ValueError('this network has learned from other images than those of MNIST: '
+                             'name their folder (--data)')
         return load_mnist()[1]
     test = load_images(folder, seed=model.header.get('seed', 42), report=None)[1]
-    if list(test.classes) != list(known or '0123456789'):
+    if test.classes != tuple(model.header.get('classes') or DIGITS):
         raise ValueError(f'the classes in {folder} are not those that this network knows')
     return test
 
@@ -223,7 +224,8 @@ def show_mistakes(
     "Draw images that were read wrongly, as the network saw them."
     import torch
     from mnist_course.evaluation_figures import show_predictions
-    names = wrong[0][1].classes or tuple('0123456789')
+    from mnist_course.labeled_images import DIGITS
+    names = wrong[0][1].classes or DIGITS
     labels = torch.tensor([names.index(str(row['label'])) for row, _ in wrong])
     probs = torch.tensor([p.probs for _, p in wrong])
     return show_predictions(torch.stack([p.image for _, p in wrong]), labels, probs, names=names)

@@ -27,7 +27,7 @@ from .fitting import choose_threads, keep_memory
 from .folders import load_images
 from .history import Rows, print_row
 from .image_forms import names_and_form
-from .labeled_images import LabeledImages
+from .labeled_images import DIGITS, LabeledImages
 from .model import count_parameters
 from .results import course_data, write_results
 from .training_job import Job
@@ -57,8 +57,6 @@ def announce(
         say(f'that is {steps} steps only: with more epochs (--epochs) it may learn more')
 
 # %% ../nbs/library/training_run.ipynb #66036b92
-DIGITS = tuple('0123456789') # the classes of MNIST
-
 def load_data(
     job:Job,
     say:Callable[[str], None], # prints a line
@@ -116,6 +114,7 @@ class Learned(NamedTuple):
     images:int # how many it learned from
     threads:int # of the processor
     test:Data
+    header:dict[str, Any] # names and form of the images of a folder, for the file
 
 def train(
     job:Job,
@@ -140,7 +139,8 @@ def train(
         checkpoint=job.checkpoint if world_size == 1 else None,
         resume=job.resume and job.checkpoint.exists(), report=report,
         device=device, threads=threads, bar=rank == 0 and sys.stderr.isatty(), origin=job.origin)
-    return Learned(model, history, len(learn[1]), threads, test)
+    header = names_and_form(data) if isinstance(data, LabeledImages) else {}
+    return Learned(model, history, len(learn[1]), threads, test, header)
 
 # %% ../nbs/library/training_run.ipynb #8219233e
 def say_nothing(
@@ -179,10 +179,7 @@ def run_job(
         raise KeyboardInterrupt(kept if world_size == 1 else '') from None
     if not first:
         return None
-    model, history, images, threads, test = learned
-    header: dict[str, Any] = {}
-    if isinstance(test, LabeledImages):
-        header = names_and_form(test)
+    model, history, images, threads, test, header = learned
     result, files = write_results(model, history, test, job.checkpoint.parent, recipe=job.recipe,
                                   seed=job.seed, threads=threads, **header)
     job.checkpoint.unlink(missing_ok=True)

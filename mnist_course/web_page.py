@@ -19,6 +19,7 @@ from .data import normalize
 from .export import FromPixels, write_onnx
 from .files import ASSETS, atomic_path
 from .finder import shipped_finder
+from .image_forms import reads_digits
 from .locate import CROWDED
 from .prediction import shipped_model
 from .remarks import REMARKS
@@ -116,11 +117,10 @@ def write_page(
     digits, OSError where it cannot be written."""
     model = shipped_model() if model is None else model
     folder = Path(folder)
-    header = getattr(model, 'header', {})
-    if header.get('classes'):
-        raise ValueError('the page without a server reads digits; this network has classes of its '
-                         'own: mnist_serve --model FILE serves it')
-    html = draw_page('browser', header.get('doubt'))
+    if not reads_digits(model):
+        raise ValueError('the page without a server reads digits; this network has learned from '
+                         'other images: mnist_serve --model FILE serves it')
+    html = draw_page('browser', getattr(model, 'header', {}).get('doubt'))
     meta = f'<meta http-equiv="Content-Security-Policy" content="{policy("browser")}">'
     with atomic_path(folder/'index.html') as p:
         p.write_text(html.replace('<head>', f'<head>\n{meta}'), encoding='utf-8')

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from conftest import call
-from mnist_course.architectures import MODELS, create_model, name_and_config
+from mnist_course.architectures import MODELS, create_model, last_layers, name_and_config
 from mnist_course.checkpoints import load_model, load_plain, save_model
 from mnist_course.cli import mnist_train
 from mnist_course.data import load_mnist, split
@@ -20,11 +20,12 @@ from mnist_course.evaluation import evaluate
 from mnist_course.fitting import timed_steps
 from mnist_course.folders import load_images
 from mnist_course.fonts import font_files
-from mnist_course.image_forms import ImageForm, form_of, look_at_whole
+from mnist_course.image_forms import ImageForm, form_of, look_at_whole, reads_digits
 from mnist_course.inference import predict, read_number
 from mnist_course.labeled_images import LabeledImages
 from mnist_course.mnist_form import bounding_box, mnist_form, tilted
 from mnist_course.results import check_learned
+from mnist_course.results import test_images_for as figures_of
 from mnist_course.training import Recipe, fit
 from mnist_course.training_job import plan, train_parser
 from mnist_course.training_run import run_job, some_of
@@ -160,9 +161,10 @@ def test_learning_goes_on_from_a_file_and_the_last_layer_is_new_for_other_classe
     digits = train('--start', model, '--quick', '--lr', 1e-9, '--epochs', 1, cwd=tmp_path)
     assert digits.returncode == 1 and 'next to nothing' in digits.stderr  # nothing is replaced
     digits = train('--start', model, '--quick', '--out', 'new', cwd=tmp_path)
-    state = load_plain(tmp_path / 'new' / 'mnist_model.pth', 'model')['state']
-    assert state['11.weight'].shape[0] == 10 if '11.weight' in state else True
-    assert load_model(tmp_path / 'new' / 'mnist_model.pth', 'cpu').header.get('classes') is None
+    assert digits.returncode == 0, digits.stderr
+    reader = load_model(tmp_path / 'new' / 'mnist_model.pth', 'cpu')
+    [last] = last_layers(reader).values()
+    assert last.out_features == 10 and reader.header.get('classes') is None
 
 
 def test_a_start_that_does_not_fit_gets_a_sentence(trained, tmp_path):
@@ -336,6 +338,22 @@ def test_a_data_set_of_digits_in_mnists_form_keeps_the_finder():
     images, labels = load_mnist()[1]
     digits = LabeledImages(images[:1_000], labels[:1_000], '0123456789')
     assert form_of(digits) == ImageForm()
+    model = create_model('linear')
+    for classes, form, digits_of_mnist in (
+        ('0123456789', None, True),
+        ('0123456789', ImageForm('whole')._asdict(), False),
+        ('357', None, False),
+    ):
+        model.header = {'classes': list(classes), 'form': form}
+        assert reads_digits(model) == digits_of_mnist
+    assert reads_digits(create_model('linear'))
+
+
+def test_eight_by_eight_digits_are_not_mistaken_for_mnist(tmp_path):
+    model = create_model('linear')
+    model.header = {'classes': list('0123456789'), 'form': ImageForm('whole')._asdict()}
+    with pytest.raises(ValueError, match='--data'):
+        figures_of(model)
 
 
 def fill(folder: Path, counts: dict[str, int]) -> None:

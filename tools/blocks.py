@@ -214,48 +214,57 @@ def lost(row: dict) -> str:
     return f'{-100 * row["mnist_loss"]["mean"]:+.2f}'.replace('-', '−')
 
 
+def results_table(heads: list[str], rows: list[list[str]], note: str, folded: str = '') -> str:
+    "A table in Markdown with a note below, where wanted folded under a line."
+    table = [
+        f'| {" | ".join(heads)} |',
+        '|---' * len(heads) + '|',
+        *(f'| {" | ".join(row)} |' for row in rows),
+        '',
+        note,
+    ]
+    if folded:
+        table = [f'<details><summary>{folded}</summary>', '', *table, '', '</details>']
+    return '\n'.join(['', '', *table, '', ''])
+
+
+NOT_MEASURED = '\n\nNot measured yet.\n\n'
+
+
 def fine_tuned(d: dict) -> str:
     "What `benchmarks/fine_tune.py` found for each way, as Markdown."
     if 'shipped' not in d:
-        return '\n\nNot measured yet.\n\n'
+        return NOT_MEASURED
     rows = []
     for way, name in WAYS.items():
         course, shipped = d['course']['ways'][way], d['shipped']['ways'][way]
-        clear = course.get('clearly_better', '')
-        rows.append(
-            f'| {name} | {percent(course["error_rate"])} | {lost(course)} | {clear} | '
-            f'{percent(shipped["error_rate"])} | {lost(shipped)} |'
-        )
+        row = [name, percent(course['error_rate']), lost(course)]
+        row.append(str(course.get('clearly_better', '')))
+        rows.append([*row, percent(shipped['error_rate']), lost(shipped)])
     seconds = [d[network]['ways'][list(WAYS)[-1]]['seconds'] for network in ('course', 'shipped')]
-    return '\n'.join(
+    return results_table(
         [
-            '',
-            '',
-            '<details><summary>The numbers with their intervals, and those of the shipped network'
-            '</summary>',
-            '',
-            '| fine-tuned | MNIST only: mistakes | change on MNIST | clearly better | '
-            'shipped: mistakes | change on MNIST |',
-            '|---|---|---|---|---|---|',
-            *rows,
-            '',
-            f'Mean over {d["writers"]} writers, with its 95% interval; the change on MNIST is in '
-            'percentage points of the validation images; "clearly better" counts the writers for '
-            f'whom the paired test gives p < 0.05. Measured {d["date"]} on a busy machine, with '
-            f'one thread: the last row took about {seconds[0]:.0f} seconds a writer, and '
-            f'{seconds[1]:.0f} for the shipped network.',
-            '',
-            '</details>',
-            '',
-            '',
-        ]
+            'fine-tuned',
+            'MNIST only: mistakes',
+            'change on MNIST',
+            'clearly better',
+            'shipped: mistakes',
+            'change on MNIST',
+        ],
+        rows,
+        f'Mean over {d["writers"]} writers, with its 95% interval; the change on MNIST is in '
+        'percentage points of the validation images; "clearly better" counts the writers for '
+        f'whom the paired test gives p < 0.05. Measured {d["date"]} on a busy machine, with '
+        f'one thread: the last row took about {seconds[0]:.0f} seconds a writer, and '
+        f'{seconds[1]:.0f} for the shipped network.',
+        'The numbers with their intervals, and those of the shipped network',
     )
 
 
 def hurried(d: dict) -> str:
     "Mistakes where a writer's digits differ more from each other, as Markdown."
     if 'variations' not in d:
-        return '\n\nNot measured yet.\n\n'
+        return NOT_MEASURED
     names = {
         'before': 'before',
         'frozen': 'last layer',
@@ -263,53 +272,38 @@ def hurried(d: dict) -> str:
         'from scratch': 'from scratch',
     }
     rows = [
-        f'| {variation} × | ' + ' | '.join(percent(row[name]) for name in names) + ' |'
+        [f'{variation} ×', *(percent(row[name]) for name in names)]
         for variation, row in d['variations'].items()
         if variation.isdigit()
     ]
-    return '\n'.join(
-        [
-            '',
-            '',
-            f'| variation | {" | ".join(names.values())} |',
-            '|---|---|---|---|---|',
-            *rows,
-            '',
-            f'Mistakes after learning from 50 digits, mean over {d["variations"]["writers"]} '
-            'writers, with its 95% interval.',
-            '',
-            '',
-        ]
+    return results_table(
+        ['variation', *names.values()],
+        rows,
+        f'Mistakes after learning from 50 digits, mean over {d["variations"]["writers"]} '
+        'writers, with its 95% interval.',
     )
 
 
 def learning_curve(d: dict) -> str:
     "Mistakes for more and fewer digits, as Markdown."
     if 'sizes' not in d:
-        return '\n\nNot measured yet.\n\n'
-    sizes = {n: row for n, row in d['sizes'].items() if n.isdigit()}
-    names = ['before', 'fine-tuned', 'from scratch']
+        return NOT_MEASURED
+    names = {
+        'before': 'before',
+        'fine-tuned': 'fine-tuned, MNIST mixed in',
+        'from scratch': 'from scratch',
+    }
     rows = [
-        f'| {int(n):,} | ' + ' | '.join(percent(row[name]) for name in names) + ' |'
-        for n, row in sizes.items()
+        [f'{int(n):,}', *(percent(row[name]) for name in names)]
+        for n, row in d['sizes'].items()
+        if n.isdigit()
     ]
-    return '\n'.join(
-        [
-            '',
-            '',
-            '<details><summary>Mistakes after learning from 10 to 1,000 digits</summary>',
-            '',
-            '| digits to learn from | before | fine-tuned, MNIST mixed in | from scratch |',
-            '|---|---|---|---|',
-            *rows,
-            '',
-            f'Mistakes on 500 other digits, mean over {d["sizes"]["writers"]} writers, with its '
-            '95% interval.',
-            '',
-            '</details>',
-            '',
-            '',
-        ]
+    return results_table(
+        ['digits to learn from', *names.values()],
+        rows,
+        f'Mistakes on 500 other digits, mean over {d["sizes"]["writers"]} writers, with its '
+        '95% interval.',
+        'Mistakes after learning from 10 to 1,000 digits',
     )
 
 
