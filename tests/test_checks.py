@@ -63,6 +63,14 @@ def test_the_first_line_of_a_guess_is_not_its_answer(tmp_path):
     assert complaints(nb, tmp_path)
 
 
+def test_a_tag_that_stands_twice_is_seen_and_cleaned_away(tmp_path):
+    nb = notebook(printed('42'), code='print(42)')
+    nb['cells'][1]['metadata']['tags'] = ['hide-input', 'hide-input']
+    assert 'not committed' in complaints(nb, tmp_path)
+    assert clean(nb)['cells'][1]['metadata']['tags'] == ['hide-input']
+    assert not complaints(nb, tmp_path)
+
+
 def test_a_folded_check_does_not_show_its_first_line(tmp_path):
     def folded(code):
         return complaints(notebook(code=code, tags=['hide-input', 'check']), tmp_path)

@@ -20,10 +20,13 @@ from mnist_course.fine_tuning import YOUR_PEN, fine_tune
 from mnist_course.inference import predict
 from mnist_course.metrics import mcnemar
 from mnist_course.mnist_form import is_mnist
+from mnist_course.own_digits import add_digits
 from mnist_course.serve import create_app
 from mnist_course.strokes import TEMPLATES
 from mnist_course.widgets import draw_widget
 from mnist_course.writers import FORMS, SCHOOLS, simulated_writer
+from test_notebooks import outputs
+from tools.run import run
 
 TRAIN, VALID = split(load_mnist()[0])
 FEW_VALID = VALID[0][:1_000], VALID[1][:1_000]
@@ -249,6 +252,20 @@ def test_a_tuned_copy_of_the_shipped_network_is_saved_too(digits, tmp_path):
     tuned = fine_tune(load_model(device='cpu'), digits[0], frozen=True, steps=3)
     again = load_model(save_model(tuned, tmp_path / 'mine.pth'), device='cpu')
     assert predict(digits[1][0][3].numpy(), model=again).digit == 3
+
+
+@pytest.mark.parametrize('kept', [3, 50])
+def test_the_page_runs_with_any_number_of_ones_own_digits(kept, course, tmp_path):
+    file = course / 'nbs' / 'my_digits.npz'
+    images, labels = simulated_writer(3).write(kept)
+    try:
+        add_digits(file, images, labels, 'pad')
+        run(course / 'nbs' / '10_again.ipynb', tmp_path / 'ran.ipynb', env={'IN_TEST': '1'})
+    finally:
+        file.unlink(missing_ok=True)
+    said = outputs(tmp_path / 'ran.ipynb')
+    assert '25 digits to learn from, 25 to test on' in said
+    assert ('of 100 correct' in said) == (kept == 3)  # the stand-in writes more
 
 
 # a paired test

@@ -28,7 +28,7 @@ from mnist_course.pages import make_page
 from mnist_course.serve import create_app
 from mnist_course.showing import images_in
 from mnist_course.web_page import FILES, write_page
-from mnist_course.web_server import make_server
+from mnist_course.web_server import make_server, stop_server
 from tools.drawings import strokes
 from tools.site.npm import fetch
 
@@ -95,7 +95,7 @@ def server():
     server = make_server(create_app(), port=0)
     threading.Thread(target=server.run, daemon=True).start()
     yield f'http://127.0.0.1:{server.effective_port}/'
-    server.close()
+    stop_server(server)
 
 
 def test_other_classes_are_shown_by_their_names(page):
@@ -119,7 +119,7 @@ def test_other_classes_are_shown_by_their_names(page):
     page.locator('button.clear').click()
     page.locator('#digit', has_text='?').wait_for()
     assert page.locator('#bars li.best').count() == 0
-    served.close()
+    stop_server(served)
 
 
 def test_the_page_without_a_server_is_for_digits(tmp_path):

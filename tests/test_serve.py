@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import os
 import random
 import re
@@ -34,7 +35,7 @@ from mnist_course.model import MnistCNN, count_parameters
 from mnist_course.serve import create_app
 from mnist_course.web_api import LARGEST_BODY, first_maps
 from mnist_course.web_page import FILES
-from mnist_course.web_server import make_server
+from mnist_course.web_server import make_server, stop_server
 
 PHOTO = (ROOT / 'test_images' / 'chalk_2.jpg').read_bytes()
 
@@ -58,7 +59,7 @@ def running():
     s = make_server(create_app(), port=0)
     threading.Thread(target=s.run, daemon=True).start()
     yield '127.0.0.1', s.effective_port
-    s.close()
+    stop_server(s)
 
 
 server = pytest.fixture(running, scope='module')
@@ -449,7 +450,25 @@ def test_health_is_answered_while_pictures_wait(server, monkeypatch):
             answer(('127.0.0.1', slow.effective_port), data=SMALL)['digit'] == 2
         )  # there are places again
     finally:
-        slow.close()
+        stop_server(slow)
+
+
+def test_a_server_stops_without_a_word_while_a_thread_is_at_work(caplog):
+    stopping = make_server(create_app(), port=0)
+    at_work, pull = threading.Event(), stopping.pull_trigger
+
+    def late():  # between the answer and the last step of its thread, the server is stopped
+        at_work.set()
+        time.sleep(0.3)
+        pull()
+
+    stopping.pull_trigger = late
+    threading.Thread(target=stopping.run, daemon=True).start()
+    assert answer(('127.0.0.1', stopping.effective_port), '/api/health')['status'] == 'ok'
+    assert at_work.wait(30)
+    stop_server(stopping)
+    time.sleep(0.5)
+    assert [said.getMessage() for said in caplog.records if said.levelno >= logging.ERROR] == []
 
 
 def as_many_done(asked: list, n: int) -> list:

@@ -111,7 +111,8 @@ def clean(nb: dict) -> dict:
     }
     for cell in nb['cells']:
         folds = {fold: True for tag, fold in FOLDS.items() if tag in tags(cell)}
-        wanted = {'tags': tags(cell), 'jupyter': folds}
+        once = list(dict.fromkeys(tags(cell)))  # two of a kind make the file invalid
+        wanted = {'tags': once, 'jupyter': folds}
         cell['metadata'] = {key: value for key, value in wanted.items() if value}
         if cell['cell_type'] == 'code':
             cell['execution_count'] = None
