@@ -23,7 +23,7 @@ from .image_forms import reads_digits
 from .locate import CROWDED
 from .prediction import shipped_model
 from .remarks import REMARKS
-from .web_api import first_convolution
+from .web_explain import CORNERS, SQUARE, network_files
 
 # %% ../nbs/library/web_page.ipynb #ef6636bd
 READERS = 'images', 'finder', 'locate', 'mnist_form', 'remarks', 'reading', 'reading_order'
@@ -46,14 +46,16 @@ def reader_settings(
     return dict(constants=constants, remarks={**REMARKS, 'crowded': CROWDED})
 
 # %% ../nbs/library/web_page.ipynb #28eea766
-FILES = ('page.css', 'page.js', 'pad.js', 'upload.js', 'pixels.js', 'locate.js', 'reader.js')
+FILES = ('page.css', 'page.js', 'pad.js', 'upload.js', 'engines.js', 'pixels.js', 'locate.js',
+         'reader.js', 'network.js', 'inside.js', 'paint.js')
 
 def draw_page(
     engine:str='server', # 'server': a program answers; 'browser': the networks in the page
     doubt:float|None=None, # below this confidence, the page's own reader does not trust an answer
 )->str: # HTML; it needs `FILES` beside it
     "The page to draw on."
-    settings = json.dumps(dict(engine=engine, doubt=doubt, **reader_settings()))
+    covered = dict(square=SQUARE, corners=CORNERS)
+    settings = json.dumps(dict(engine=engine, doubt=doubt, covered=covered, **reader_settings()))
     html = (ASSETS/'draw.html').read_text(encoding='utf-8')
     return html.replace('id="settings">{}', 'id="settings">' + settings)
 
@@ -84,14 +86,13 @@ def make_page(
     return page
 
 # %% ../nbs/library/web_page.ipynb #3cbdc5ee
-class WithMaps(FromPixels):
-    "A network from pixels to probabilities, and what its first layer finds."
+class WithScores(FromPixels):
+    "A network from pixels to probabilities, and the scores that they come from."
     def forward(self,  # type: ignore[override]
         images:Tensor, # (N,28,28) uint8, ink 255 on 0
-    )->tuple[Tensor, Tensor]: # probabilities (N,10); maps (N,C,h,w)
-        convolution = first_convolution(self.model)
-        assert convolution is not None  # `write_page` has seen to that
-        return super().forward(images), convolution(normalize(images)).relu()
+    )->tuple[Tensor, Tensor]: # probabilities (N,10); scores (N,10)
+        scores = self.model(normalize(images))
+        return scores.softmax(1), scores
 
 class FinderMaps(nn.Module):
     "A finder with what stands behind it: from pixels to how confident it is of each."
@@ -111,7 +112,7 @@ def write_page(
     folder:str|os.PathLike, # made if it is missing
     model:nn.Module|None=None, # a trained network; None takes the one that ships with the package
 )->list[Path]: # what was written; onnxruntime-web has to be laid beside it
-    """Write the page that needs no server: index.html, its files, model.onnx and finder.onnx.
+    """Write the page that needs no server: index.html, its files, and the networks.
 
     Raises ValueError without the onnx packages or for a network that reads other things than
     digits, OSError where it cannot be written."""
@@ -127,11 +128,13 @@ def write_page(
     for name in FILES:
         with atomic_path(folder/name) as p:
             p.write_bytes((ASSETS/name).read_bytes())
-    if first_convolution(model) is None:
-        classifier = write_onnx(FromPixels(model), folder/'model.onnx', ['probs'])
-    else:
-        classifier = write_onnx(WithMaps(model), folder/'model.onnx', ['probs', 'maps'])
+    described, numbers = network_files(model)
+    for name, content in ('network.json', json.dumps(described).encode()), ('weights.bin', numbers):
+        with atomic_path(folder/name) as p:
+            p.write_bytes(content)
+    classifier = write_onnx(WithScores(model), folder/'model.onnx', ['probs', 'scores'])
     finder = write_onnx(FinderMaps(shipped_finder()), folder/'finder.onnx', ['maps'],
                         example=torch.zeros(2, 3, 96, 128),
                         free={0: 'pages', 2: 'height', 3: 'width'})
-    return [folder/'index.html', *(folder/name for name in FILES), classifier, finder]
+    names = 'index.html', *FILES, 'network.json', 'weights.bin'
+    return [*(folder/name for name in names), classifier, finder]

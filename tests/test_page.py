@@ -5,6 +5,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -12,21 +13,26 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
+from torch import nn
 
 from conftest import ROOT
 from mnist_course import web_api
 from mnist_course.architectures import create_model
 from mnist_course.canvas import Writer
-from mnist_course.data import load_mnist
+from mnist_course.data import load_mnist, normalize
 from mnist_course.figures import data_url_bytes
+from mnist_course.files import ASSETS
 from mnist_course.finder import finder_maps, shipped_finder
 from mnist_course.image_forms import ImageForm
 from mnist_course.images import open_image
-from mnist_course.inference import predict, read_number
+from mnist_course.inference import predict, read_number, shipped_model
 from mnist_course.pages import make_page
 from mnist_course.serve import create_app
 from mnist_course.showing import images_in
+from mnist_course.web_explain import CORNERS, covered_drops, finder_view
 from mnist_course.web_page import FILES, write_page
 from mnist_course.web_server import make_server, stop_server
 from tools.drawings import strokes
@@ -142,6 +148,7 @@ def static(tmp_path_factory):
     threading.Thread(target=files.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{files.server_port}/'
     files.shutdown()
+    files.server_close()
 
 
 @pytest.fixture
@@ -197,7 +204,10 @@ def reads(page, digit: str) -> None:
 def test_a_3_then_a_7_are_read(page, address, engine):
     page.goto(address)
     if engine == 'server':
-        assert sorted(page.asked) == sorted([address, *(address + name for name in FILES)])
+        files = [address, *(address + name for name in FILES)]
+        network = [address + 'api/network', address + 'api/weights']
+        until(page, 'performance.getEntriesByName(location.href + "api/weights").length')
+        assert sorted(page.asked) == sorted([*files, *network])
     rng = np.random.default_rng(3)
     for digit in (3, 7):
         draw(page, digit, rng)
@@ -211,8 +221,6 @@ def test_a_3_then_a_7_are_read(page, address, engine):
         reads(page, '?')
     draw(page, 4, rng)
     reads(page, '4')
-    page.locator('#more summary').click()
-    until(page, 'document.getElementById("maps").width > 100')
     page.locator('#pad .undo').click()  # a 4 has two strokes
     until(page, 'document.getElementById("digit").textContent !== "4"')
     assert page.complaints == []
@@ -345,6 +353,9 @@ def test_several_digits_are_read_in_rows_with_a_box_around_each(page, address, e
         for (let i = 0; i < data.length; i += 4) count += data[i] < 60 && data[i + 1] > 130;
         return count/width; }""")
     assert green > 3  # six boxes around what is drawn on white in black
+    until(page, '!document.getElementById("spotted").hidden')
+    page.locator('#number button', has_text='5').click()
+    until(page, 'document.querySelectorAll(".numbers table").length > 1')
     assert page.complaints == []
     assert all(url.startswith((address, 'data:', 'blob:')) for url in page.asked), page.asked
 
@@ -364,12 +375,213 @@ def test_nothing_keeps_people_out(page, address, engine, scheme):
     page.goto(address)
     draw(page, 3, np.random.default_rng(3))
     reads(page, '3')
-    page.locator('#more summary').click()
+    until(page, 'document.querySelectorAll(".strip").length > 8')
+    until(page, SETTLED)
+    page.set_input_files('input[type=file]', PHOTO)
+    until(page, 'document.getElementById("number").textContent === "2"')
     page.evaluate((package('axe-core') / 'axe.min.js').read_text(encoding='utf-8'))
     found = page.evaluate(
         'axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html)]))'
     )
     assert found == []
+
+
+# how it came about
+
+SETTLED = """(() => {  // the explanation belongs to the answer
+    const covered = document.getElementById('covered');
+    return covered.width === 28 && covered.getAttribute('aria-label') !== 'nothing yet'
+        && !covered.classList.contains('stale');
+})()"""
+LEVELS = """() => {  // what levels 2 and 3 show
+    const text = selector => document.querySelector(selector)?.textContent ?? '';
+    const number = cell => Number(cell.textContent.replace('−', '-'));
+    const tables = {};
+    for (const table of document.querySelectorAll('.numbers table'))
+        tables[table.caption.textContent] = [...table.rows].map(row => [...row.cells]
+            .filter(cell => cell.tagName === 'TD').map(number));
+    const names = [...document.querySelectorAll('.numbers th')].map(cell => cell.textContent);
+    return {title: text('.detail h3'), sentence: text('.detail p'), tables, names,
+            input: text('.term[aria-pressed=true] figcaption')};
+}"""
+SEEN = """() => {
+    const {data} = document.getElementById('seen').getContext('2d').getImageData(0, 0, 28, 28);
+    return [...data].filter((_, i) => i%4 === 0).map(v => 255 - v);
+}"""
+
+
+def sums_of(model, image) -> list[tuple]:
+    "Each layer that adds up products: the layer, what goes into it, what comes out; one image."
+    found = []
+
+    def keep(layer, given, gives):
+        found.append((layer, given[0].detach()[0], gives.detach()[0]))
+
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    with torch.no_grad():
+        model(normalize(image[None]))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def by_hand(layer, given, maps: int, output: int, source: int, x: int, y: int) -> dict:
+    "What level 3 should show, by PyTorch."
+    if isinstance(layer, nn.Linear):
+        side = round((layer.in_features / maps) ** 0.5)
+        kernel = layer.weight.detach()[output].view(maps, side, side)[source]
+        window = given.reshape(maps, side, side)[source]
+    else:
+        pad, step, side = layer.padding[0], layer.stride[0], layer.kernel_size[0]
+        kernel = layer.weight.detach()[output, source]
+        framed = F.pad(given, (pad, pad, pad, pad))[source]
+        window = framed[y * step : y * step + side, x * step : x * step + side]
+    bias = 0.0 if layer.bias is None else layer.bias[output].item()
+    return dict(window=window, kernel=kernel, products=window * kernel, bias=bias)
+
+
+def compare_level_3(shown: dict, sums: list, block: int) -> float:
+    "How far the numbers that are shown are from PyTorch's, at most."
+    layer, given, gives = sums[block]
+    output = int(re.search(r'map (\d+)', shown['title'])[1])
+    source = 0 if shown['input'] == 'the image' else int(shown['input'].split()[1])
+    at = re.search(r'row (\d+), column (\d+)', shown['sentence'])
+    y, x = map(int, at.groups()) if at else (0, 0)
+    maps = layer.in_channels if isinstance(layer, nn.Conv2d) else sums[block - 1][2].shape[0]
+    wanted = by_hand(layer, given, maps, output, source, x, y)
+    total = float(gives[output, y, x] if gives.dim() == 3 else gives[output])
+    added = {name: row[0] for name, row in zip(shown['names'], shown['tables']['added up'])}
+    far = [abs(added['all together'] - total), abs(added['the bias'] - wanted['bias'])]
+    share = float(wanted['products'].sum())
+    far.append(abs(added[next(name for name in added if 'product' in name)] - share))
+    others = [value for name, value in added.items() if name.endswith('maps add')]
+    if others:
+        far.append(abs(others[0] - (total - share - wanted['bias'])))
+    assert len(others) == (maps > 1)
+    said = float(re.search(r'the sum is (\S+)\.', shown['sentence'])[1].replace('−', '-'))
+    far.append(abs(said - total))
+    for name in ('window', 'kernel', 'products'):
+        numbers = np.array(shown['tables'][name])
+        far.append(float(np.abs(numbers - wanted[name].numpy()).max()))
+    return max(far)
+
+
+def strip(page, number: int):
+    return page.locator('.strip canvas').nth(number)
+
+
+@pytest.mark.parametrize('engine', ['server', 'browser'])
+def test_every_number_of_the_third_level_is_pytorchs(page, address, engine):
+    page.goto(address)
+    draw(page, 3, np.random.default_rng(5))
+    reads(page, '3')
+    until(page, SETTLED)
+    image = torch.tensor(page.evaluate(SEEN), dtype=torch.uint8).view(28, 28)
+    sums = sums_of(shipped_model(), image)
+    rng = np.random.default_rng(1)
+    for block, number in enumerate((0, 2, 4, 6, 8)):  # each with its result, but the scores
+        for _ in range(3):
+            box = strip(page, number).bounding_box()
+            at = rng.uniform(0.05, 0.95, 2) * (box['width'], box['height'])
+            strip(page, number).click(position={'x': at[0], 'y': at[1]})
+            page.locator('.term').nth(int(rng.integers(page.locator('.term').count()))).click()
+            whole = page.locator('.large canvas').first
+            side = whole.bounding_box()['width']
+            whole.hover(position=dict(zip('xy', rng.uniform(1, side - 1, 2).tolist())))
+            shown = page.evaluate(LEVELS)
+            assert compare_level_3(shown, sums, block) < 1e-4, shown
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize('name', ['lean', 'MnistCNN', 'linear', 'ensemble'])
+def test_networks_of_other_layers_are_shown_as_far_as_they_can_be(page, name):
+    torch.manual_seed(3)
+    network = create_model(name).eval()
+    served = make_server(create_app(network), port=0)
+    threading.Thread(target=served.run, daemon=True).start()
+    page.goto(f'http://127.0.0.1:{served.effective_port}/')
+    draw(page, 3, np.random.default_rng(5))
+    until(page, SETTLED)
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    shown = page.evaluate(LEVELS)
+    if name == 'ensemble':  # no chain of layers
+        assert page.locator('.strip').count() == 0 and page.locator('#covered').is_visible()
+    elif name == 'linear':  # one window of 784 numbers is not written out
+        assert list(shown['tables']) == ['added up'] and shown['input'] == 'the image'
+    else:
+        image = torch.tensor(page.evaluate(SEEN), dtype=torch.uint8).view(28, 28)
+        assert compare_level_3(shown, sums_of(network, image), 0) < 1e-4
+        assert page.locator('.strip').count() == 2 * len(layers) - 1
+    assert page.complaints == []
+    stop_server(served)
+
+
+def test_the_levels_can_be_reached_by_keyboard_and_follow_the_drawing(page, server):
+    page.goto(server)
+    draw(page, 7, np.random.default_rng(2))
+    reads(page, '7')
+    until(page, SETTLED)
+    strip(page, 2).focus()
+    for key in ('ArrowRight', 'ArrowRight', 'ArrowDown', 'ArrowLeft'):
+        page.keyboard.press(key)
+    assert strip(page, 2).get_attribute('aria-valuenow') == '17'
+    assert page.evaluate(LEVELS)['title'].startswith('Level 2: map 17 of convolution 2,')
+    page.locator('.large canvas').first.focus()
+    before = page.evaluate(LEVELS)
+    page.keyboard.press('ArrowUp')
+    after = page.evaluate(LEVELS)
+    row = lambda shown: int(re.search(r'row (\d+)', shown['sentence'])[1])
+    assert row(after) == row(before) - 1 and after['title'] == before['title']
+    page.locator('#pad .clear').click()
+    reads(page, '?')
+    assert page.locator('#levels').is_hidden()
+    draw(page, 1, np.random.default_rng(2))
+    reads(page, '1')
+    until(page, SETTLED)
+    again = page.evaluate(LEVELS)
+    assert again['title'] == after['title']  # what was chosen stays, with new numbers
+    assert again['tables']['window'] != after['tables']['window']
+
+
+@pytest.mark.parametrize('engine', ['server', 'browser'])
+def test_what_matters_and_what_the_finder_sees_are_the_librarys(page, address, engine):
+    page.goto(address)
+    draw(page, 3, np.random.default_rng(5))
+    reads(page, '3')
+    until(page, SETTLED)
+    image = torch.tensor(page.evaluate(SEEN), dtype=torch.uint8).view(28, 28)
+    drops = covered_drops(shipped_model(), image, 3)
+    strongest = drops.abs().max()
+    colors = page.evaluate("""() => {
+        const context = document.getElementById('covered').getContext('2d');
+        return [...context.getImageData(0, 0, 28, 28).data];
+    }""")
+    red = np.array(colors).reshape(28, 28, 4)[..., 0]
+    corner = CORNERS[int(drops.argmax()) // 7], CORNERS[int(drops.argmax()) % 7]
+    middle = red[corner[0] + 2, corner[1] + 2]
+    assert drops.max() == strongest and middle < 140  # blue has no red
+    assert red[0, 0] > 230 or abs(drops[0, 0]) > 0.1 * strongest
+    finder = page.evaluate("""() => {
+        const canvas = document.getElementById('finder'), {width, height} = canvas;
+        return [width, height,
+                ...canvas.getContext('2d').getImageData(0, 0, width, height).data];
+    }""")
+    width, height, *pixels = finder
+    view = np.array(pixels).reshape(height, width, 4).astype(int)
+    url = page.evaluate('document.querySelector("#pad canvas").toDataURL()')
+    wanted = np.asarray(
+        Image.open(BytesIO(data_url_bytes(finder_view(open_image(data_url_bytes(url)).rgb))))
+    )
+    assert (height, width) == wanted.shape[:2]
+    blue = view[..., 2] - view[..., 0] > 100
+    ink = (wanted[..., 0] > 200) & (wanted[..., 1] < 30)
+    assert ink.sum() > 100 and blue[ink].mean() > 0.99  # ink that is not the middle of a digit
+
+
+def test_the_page_is_light():
+    size = sum((ASSETS / name).stat().st_size for name in (*FILES, 'draw.html'))
+    assert size < 120_000
 
 
 def png(rgb: np.ndarray) -> bytes:

@@ -28,12 +28,14 @@ from conftest import HEARS_CTRL_C, ROOT, a_bomb, call, in_python
 from mnist_course import serve as serving
 from mnist_course import web_api
 from mnist_course.architectures import MODELS, create_model
-from mnist_course.data import normalize
-from mnist_course.inference import predict
+from mnist_course.figures import data_url_bytes
+from mnist_course.inference import predict, shipped_model
+from mnist_course.layer_chain import layer_chain
 from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MnistCNN, count_parameters
 from mnist_course.serve import create_app
-from mnist_course.web_api import LARGEST_BODY, first_maps
+from mnist_course.web_api import LARGEST_BODY
+from mnist_course.web_explain import covered_drops
 from mnist_course.web_page import FILES
 from mnist_course.web_server import make_server, stop_server
 
@@ -95,19 +97,22 @@ def test_a_picture_sent_in_three_ways_is_read_as_the_library_reads_it(client):
         )
         seen = np.asarray(Image.open(BytesIO(urllib.request.urlopen(a['image']).read())))
         assert (seen == ours.image.numpy()).all()
-        assert 'maps' not in a
+        assert 'covered' not in a
 
 
-def test_the_first_layer_comes_on_request(client):
+def test_an_explanation_comes_on_request(client):
+    ours = predict(PHOTO)
+    drops = covered_drops(shipped_model(), ours.image, 2)
     for sent in (
-        dict(data=PHOTO, query_string={'maps': '1'}),
-        dict(json={'image': url(PHOTO, 'image/jpeg'), 'maps': True}),
+        dict(data=PHOTO, query_string={'explain': '1'}),
+        dict(json={'image': url(PHOTO, 'image/jpeg'), 'explain': True}),
     ):
-        maps = client.post('/api/predict', **sent).json['maps']
-        assert (
-            len(maps['values']) == maps['count'] * maps['height'] * maps['width']
-            and max(maps['values']) == 255
-        )
+        a = client.post('/api/predict', **sent).json
+        covered = a['covered']
+        assert a['digit'] == 2 and len(covered['drops']) == len(covered['corners']) == 7
+        assert torch.allclose(torch.tensor(covered['drops']), drops, atol=1e-5)
+        view = Image.open(BytesIO(data_url_bytes(a['finder'])))
+        assert max(view.size) == 128 and view.mode == 'RGB'
 
 
 def test_several_digits_come_with_their_boxes(client):
@@ -134,35 +139,47 @@ def test_a_network_of_ones_own_is_asked_instead():
 
 
 @pytest.mark.parametrize('name', MODELS)
-def test_every_network_has_the_maps_of_its_first_convolution_or_none(name):
+def test_every_network_explains_itself_and_shows_its_layers_if_they_are_a_chain(name):
     model = create_model(name)
-    convolution = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
-    reply = (
-        create_app(model).test_client().post('/api/predict', data=PHOTO, query_string={'maps': '1'})
-    )
-    assert reply.status_code == 200, reply.text
-    maps = reply.json['maps']
-    if convolution is None:
-        assert maps is None
-    else:
-        assert maps['count'] == convolution.out_channels
-        assert (
-            len(maps['values']) == maps['count'] * maps['height'] * maps['width']
-            and max(maps['values']) >= 254
-        )
+    client = create_app(model).test_client()
+    reply = client.post('/api/predict', data=PHOTO, query_string={'explain': '1'})
+    assert reply.status_code == 200 and len(reply.json['covered']['drops']) == 7
+    layers, weights = client.get('/api/network').json['layers'], client.get('/api/weights').data
+    if name == 'ensemble':
+        assert layers is None and weights == b''
+        return
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    no_bias = sum(m.out_channels for m in convolutions if m.bias is None)  # written as zeros
+    assert len(weights) == 4 * (count_parameters(model) + no_bias)
+    assert sum(layer['kind'] == 'normalization' for layer in layers) == len(norms)
+    assert layers[0]['shape'] == [1, 28, 28] and layers[-1]['shape'] == [10, 1, 1]
 
 
-def test_the_maps_are_shades_from_nothing_to_the_strongest_answer():
-    model = create_model('MnistCNN').eval()
-    torch.manual_seed(0)
-    image = torch.randint(256, (28, 28), dtype=torch.uint8)
-    with torch.no_grad():
-        answers = model.conv1(normalize(image[None])).clamp(min=0).flatten()
-    shades = torch.tensor(first_maps(model, image)['values'])
-    assert (shades - 255 * answers / answers.max()).abs().max() <= 0.51
-    torch.nn.init.zeros_(model.conv1.weight)
-    torch.nn.init.zeros_(model.conv1.bias)
-    assert not any(first_maps(model, image)['values'])
+def test_layers_that_the_page_cannot_compute_are_not_described():
+    others = [
+        [torch.nn.Conv2d(1, 4, 3, dilation=2)],
+        [torch.nn.Conv2d(1, 4, (3, 1))],
+        [torch.nn.Conv2d(1, 4, 3, padding='same')],
+        [torch.nn.Conv2d(1, 4, 3, padding=1, padding_mode='reflect')],
+        [torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 4, 3, groups=2)],
+        [torch.nn.MaxPool2d(3, stride=2), torch.nn.Conv2d(1, 4, 3)],
+        [torch.nn.AvgPool2d(2), torch.nn.Conv2d(1, 4, 3)],
+        [torch.nn.Conv2d(1, 4, 3), torch.nn.GELU()],
+    ]
+    for layers in others:
+        assert layer_chain(torch.nn.Sequential(*layers)) is None, layers
+
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            return x + self.layer(x)
+
+    assert layer_chain(Twice()) is None
+    assert layer_chain(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, stride=2))) is not None
 
 
 @pytest.mark.parametrize('host', ['127.0.0.1', '0.0.0.0', '::', '192.168.0.7'])
@@ -176,19 +193,6 @@ def test_the_browser_opens_an_address_that_it_can_reach(host, monkeypatch):
     serving.open_soon('http://there:8000/', host)
     everywhere = host in ('0.0.0.0', '::')
     assert opened == ['http://127.0.0.1:8000/' if everywhere else 'http://there:8000/']
-
-
-def test_the_maps_are_computed_where_the_network_is(monkeypatch):
-    "No test has a GPU; that the image is moved to the weights is all that can be seen here."
-    moved = []
-    monkeypatch.setattr(
-        torch.Tensor,
-        'to',
-        lambda self, where, to=torch.Tensor.to: (moved.append(where), to(self, where))[1],
-    )
-    model = create_model('MnistCNN')
-    assert first_maps(model, torch.ones(28, 28, dtype=torch.uint8))['count'] == 32
-    assert moved == [torch.device('cpu')]
 
 
 class Broken(torch.nn.Module):
@@ -344,13 +348,13 @@ def test_five_thousand_random_requests_get_a_sentence_and_never_status_500(clien
     paths = [
         '/api/predict',
         '/api/read',
-        '/api/predict?maps=1',
+        '/api/predict?explain=1',
         '/api/health',
         '/',
         '/api',
         '/api/predict/',
         '/%00',
-        '/api/predict?maps=%ff',
+        '/api/predict?explain=%ff',
     ]
     seen = {}
     for _ in range(5_000):
@@ -511,7 +515,7 @@ print(predict(raw.getvalue()).warning, '|', (memory() - before)/9_000**2)
 
 
 def test_options_and_methods_are_what_they_say(client):
-    assert 'maps' not in client.post('/api/predict?maps=0', data=SMALL).json
+    assert 'covered' not in client.post('/api/predict?explain=0', data=SMALL).json
     reply = client.get('/api/predict')
     assert reply.status_code == 405 and 'POST' in reply.headers['Allow']
     assert (

@@ -1,199 +1,243 @@
-// The page to draw on. What answers is either a server (`mnist_serve`) or, on the static web site, the same two networks, in the browser.
+// The page to draw on: what is drawn or dropped goes to an engine, and its answers are shown. The
+// engine is a server (`mnist_serve`) or, on the static web site, the same two networks in the page.
+import {browser, server} from './engines.js';
+import {createInside, make} from './inside.js';
+import {createNetwork} from './network.js';
 import {createPad} from './pad.js';
+import {paintCovered, paintFinder, paintMap} from './paint.js';
+import {openImage} from './pixels.js';
+import {predict} from './reader.js';
 import {createDrop} from './upload.js';
-import {onPaper, openImage} from './pixels.js';
-import {predict, readNumber} from './reader.js';
 
-const $ = id => document.getElementById(id), settings = JSON.parse($('settings').textContent);
+const $ = id => document.getElementById(id);
+const settings = JSON.parse($('settings').textContent);
+const engine = settings.engine === 'browser' ? browser() : server();
+const LARGEST_FILE = 2e7;  // bytes
+const WIDEST = 840;  // pixels of a photo on the page
 
-async function ask(path, body, headers = {}) {
-  let reply;
-  try { reply = await fetch(path, {method: 'POST', body, headers}); }
-  catch { throw new Error('The server does not answer. Is it still running?'); }
-  const answer = await reply.json().catch(() => ({error: `The server answered with status ${reply.status}.`}));
-  if (!reply.ok) throw new Error(answer.error);
-  return answer;
-}
-
-function grey(values, width, height, high = 255) {  // numbers as ink on paper
-  const picture = new ImageData(width, height);
-  values.forEach((v, i) => picture.data.set([0, 0, 0, Math.min(255, 255*v/high)], 4*i));
-  return picture;
-}
-
-const server = {  // asks the library
-  async read(pad) {
-    const answer = await ask('api/predict', JSON.stringify({image: pad.png(), maps: $('more').open}), {'Content-Type': 'application/json'});
-    const picture = Object.assign(new Image(), {src: answer.image});
-    await picture.decode();
-    return {...answer, picture};
-  },
-  async readImage(bytes) {
-    return (await ask('api/read', bytes, {'Content-Type': 'application/octet-stream'})).rows;
-  },
-};
-
-const browser = {  // asks the networks in this page
-  start() {
-    this.ready ??= this.load();
-    return this.ready;
-  },
-  async load() {  // all files at once
-    const file = async name => {
-      const reply = await fetch(`./${name}.onnx`);
-      if (!reply.ok) throw new Error(`${name}.onnx is missing`);
-      return new Uint8Array(await reply.arrayBuffer());
-    };
-    const [ort, ...files] = await Promise.all([import('./ort.wasm.bundle.min.mjs'), file('finder'), file('model')]);
-    ort.env.wasm.numThreads = 1;
-    const [finder, model] = await Promise.all(files.map(bytes => ort.InferenceSession.create(bytes)));
-    this.find = async (pixels, dims) => (await finder.run({images: new ort.Tensor('float32', pixels, dims)})).maps;
-    this.look = (pixels, dims) => model.run({images: new ort.Tensor('uint8', pixels, dims)});
-    this.classify = async (pixels, dims) => (await this.look(pixels, dims)).probs;
-  },
-  async maps(pixels) {
-    const {maps} = await this.look(pixels, [1, 28, 28]);
-    if (!maps) return null;
-    const [, count, height, width] = maps.dims;
-    return {count, height, width, values: [...maps.data]};
-  },
-  async read(pad) {
-    await this.start();
-    const answer = await predict(onPaper(pad.pixels()), this.find, this.classify);
-    return {...answer, maps: $('more').open ? await this.maps(answer.pixels) : null};
-  },
-  async readImage(bytes) {
-    await this.start();
-    const image = await openImage(new Blob([bytes])).catch(() => { throw new Error('This browser cannot read this file: it is not an image, or of an unknown kind.'); });
-    return readNumber(image, this.find, this.classify);
-  },
-};
-const engine = settings.engine === 'browser' ? browser : server;
-
-for (let d = 0; d < 10; d++) {
-  $('bars').insertAdjacentHTML('beforeend', '<li><span class="share"></span><span class="well" aria-hidden="true"><span class="bar"></span></span><span class="name"></span></li>');
-  $('bars').lastElementChild.querySelector('.name').textContent = d;
-}
+// an answer
 
 const nameOf = answer => answer.label ?? String(answer.digit);
-function likeliest(answer) {  // ten answers at most, in their order
-  const best = answer.probs.map((p, k) => k).sort((a, b) => answer.probs[b] - answer.probs[a]).slice(0, 10).sort((a, b) => a - b);
-  return best.map(k => ({k, name: answer.classes?.[k] ?? String(k), p: answer.probs[k]}));
+
+function percent(v) {
+  return v > .995 ? 'more than 99%' : v < .005 ? 'less than 1%' : `${Math.round(100*v)}%`;
 }
 
-const percent = v => v > .995 ? 'more than 99%' : v < .005 ? 'less than 1%' : `${Math.round(100*v)}%`;
-
-function showMaps(maps) {  // eight in a row, each as dark as the strongest of all
-  if (!maps) return;
-  const {count, height, width, values} = maps, across = Math.min(count, 8), down = Math.ceil(count/across), high = Math.max(...values, 1e-6);
-  Object.assign($('maps'), {width: across*(width + 1) - 1, height: down*(height + 1) - 1});
-  const context = $('maps').getContext('2d');
-  for (let k = 0; k < count; k++) {
-    context.fillStyle = 'white';
-    context.fillRect(k%across*(width + 1), Math.floor(k/across)*(height + 1), width, height);
-    const one = new OffscreenCanvas(width, height);
-    one.getContext('2d').putImageData(grey(values.slice(k*width*height, (k + 1)*width*height), width, height, high), 0, 0);
-    context.drawImage(one, k%across*(width + 1), Math.floor(k/across)*(height + 1));
-  }
-  $('maps').setAttribute('aria-label', `${count} small images, one for each filter of the first layer`);
+for (let k = 0; k < 10; k++) {
+  const well = make('span', {className: 'well'}, make('span', {className: 'bar'}));
+  well.setAttribute('aria-hidden', 'true');
+  const share = make('span', {className: 'share'});
+  $('bars').append(make('li', {}, share, well, make('span', {className: 'name', textContent: k})));
 }
 
-function show(answer, spoken) {
-  $('digit').textContent = answer ? nameOf(answer) : '?';
-  $('digit').classList.toggle('none', !answer);
-  $('digit').classList.toggle('long', Boolean(answer) && nameOf(answer).length > 2);
-  $('sure').textContent = answer ? `${percent(answer.confidence)} confident` : 'Draw, as large as you like.';
-  $('warning').textContent = answer?.warning ?? '';
-  const answers = answer ? likeliest(answer) : [];
-  [...$('bars').children].forEach((item, d) => {
-    const {k, name, p} = answers[d] ?? {p: 0};
-    item.hidden = Boolean(answer) && !answers[d];
-    if (answers[d]) item.querySelector('.name').textContent = item.title = name;
-    item.classList.toggle('best', k !== undefined && answer.digit === k);
-    item.querySelector('.share').textContent = answer && p >= .005 ? (p > .995 ? '>99%' : percent(p)) : '';
+function likeliest({probs, classes}) {  // ten classes at most, in their order
+  const best = probs.map((_, k) => k).sort((a, b) => probs[b] - probs[a]).slice(0, 10);
+  return best.sort((a, b) => a - b).map(k => ({k, name: classes?.[k] ?? String(k), p: probs[k]}));
+}
+
+function showBars(answer) {
+  const shown = answer ? likeliest(answer) : [];
+  [...$('bars').children].forEach((item, place) => {
+    const {k, name, p} = shown[place] ?? {p: 0};
+    const some = answer && p >= .005;
+    item.hidden = Boolean(answer) && k === undefined;
+    item.classList.toggle('best', k !== undefined && k === answer.digit);
+    item.querySelector('.share').textContent = !some ? '' : p > .995 ? '>99%' : percent(p);
     item.querySelector('.bar').style.transform = `scaleY(${p})`;
+    if (name) item.querySelector('.name').textContent = item.title = name;
   });
-  const context = $('seen').getContext('2d', {willReadFrequently: true});
-  context.clearRect(0, 0, 28, 28);
-  if (answer?.pixels) context.putImageData(grey(answer.pixels, 28, 28), 0, 0);
-  else if (answer) {
-    context.drawImage(answer.picture, 0, 0);  // ink is white in it
-    context.putImageData(grey(context.getImageData(0, 0, 28, 28).data.filter((_, i) => i%4 === 0), 28, 28), 0, 0);
-  }
-  $('seen').setAttribute('aria-label', answer ? `the digit at 28 by 28 pixels, read as ${nameOf(answer)}` : 'nothing yet');
-  if ($('more').open) showMaps(answer?.maps);
-  if (spoken) $('said').textContent = answer ? `${nameOf(answer)}, ${percent(answer.confidence)} confident${answer.warning ? '. ' + answer.warning : ''}` : 'The pad is blank.';
 }
 
-let answers = 0, busy = false, waiting = false, again = false;
-async function read(spoken) {  // one question at a time; what was drawn meanwhile is asked when the answer is there
-  if (busy) { again ||= spoken; waiting = true; return; }
+function showAnswer(answer) {
+  const name = answer ? nameOf(answer) : '?';
+  $('digit').textContent = name;
+  $('digit').classList.toggle('none', !answer);
+  $('digit').classList.toggle('long', name.length > 2);
+  const sure = answer && `${percent(answer.confidence)} confident`;
+  $('sure').textContent = sure ?? 'Draw, as large as you like.';
+  $('warning').textContent = answer?.warning ?? '';
+  showBars(answer);
+  paintMap($('seen'), answer?.pixels ?? new Uint8Array(28*28), 28, 28, {high: 255});
+  const seen = answer ? `the digit at 28 by 28 pixels, read as ${name}` : 'nothing yet';
+  $('seen').setAttribute('aria-label', seen);
+}
+
+function inWords(answer) {
+  if (!answer) return 'The pad is blank.';
+  const warning = answer.warning ? `. ${answer.warning}` : '';
+  return `${nameOf(answer)}, ${percent(answer.confidence)} confident${warning}`;
+}
+
+// how it came about
+
+let inside = null;  // the three levels, once the network is there
+
+async function openInside() {
+  const described = await engine.network();
+  if (!described.layers) return;  // no chain of layers
+  inside = createInside($('network'), createNetwork(described));
+}
+
+function showInside(answer) {
+  $('empty').hidden = Boolean(answer);
+  $('levels').hidden = !answer;
+  if (answer) inside?.show(answer.pixels);
+}
+
+function showExplanation(answer, {covered, finder}) {
+  paintCovered($('covered'), answer.pixels, covered);
+  $('covered').setAttribute('aria-label', `the parts that speak for ${nameOf(answer)}`);
+  $('finder').parentElement.hidden = !finder;
+  if (!finder) return;
+  paintFinder($('finder'), finder);
+  $('finder').setAttribute('aria-label', 'your drawing, as the finder sees it');
+}
+
+function isStale(stale) {
+  for (const id of ['covered', 'finder']) $(id).classList.toggle('stale', stale);
+}
+
+// from the pad
+
+let count = 0;
+let busy = false;
+let next = null;  // what was drawn while a question was under way: {finished}
+
+async function readOnce(finished) {
+  const asked = performance.now();
+  try {
+    const answer = pad.strokes().length ? await engine.read(pad) : null;
+    showAnswer(answer);
+    showInside(answer);
+    document.body.dataset.milliseconds = Math.round(performance.now() - asked);
+    if (finished) $('said').textContent = inWords(answer);
+    isStale(Boolean(answer));
+    if (!answer || !finished || next) return;
+    const explanation = await engine.explain(pad, answer);
+    if (next) return;
+    showExplanation(answer, explanation);
+    isStale(false);
+  } catch (e) {
+    showAnswer(null);
+    showInside(null);
+    $('warning').textContent = $('said').textContent = e.message;
+  }
+}
+
+async function read(finished) {  // one question at a time, and then what was drawn meanwhile
+  next = {finished: finished || Boolean(next?.finished)};
+  if (busy) return;
   busy = true;
-  do {
-    waiting = false;
-    const loud = spoken || again, asked = performance.now();
-    again = spoken = false;
-    try {
-      show(pad.strokes().length ? await engine.read(pad) : null, loud);
-      document.body.dataset.milliseconds = Math.round(performance.now() - asked);
-    } catch (e) { show(null); $('warning').textContent = $('said').textContent = e.message; }
-    document.body.dataset.answers = ++answers;
-  } while (waiting);
+  while (next) {
+    const now = next;
+    next = null;
+    await readOnce(now.finished);
+    document.body.dataset.answers = ++count;
+  }
   busy = false;
 }
 
 const pad = createPad($('pad'), {pace: 60, onChange: (png, finished) => read(finished)});
-$('more').addEventListener('toggle', () => { if ($('more').open) read(false); });
 
-let pictures = 0;
-async function readPicture(name, bytes, others) {  // others: how many came with it, and are not read
-  const mine = ++pictures, box = $('read'), canvas = $('photo');
-  box.classList.add('shown');
-  canvas.hidden = true;
+// from a photo
+
+function showPhoto(picture, digits) {
+  const scale = Math.min(1, WIDEST/Math.max(picture.width, picture.height));
+  const [width, height] = [picture.width*scale, picture.height*scale];
+  const context = $('photo').getContext('2d');
+  Object.assign($('photo'), {width, height, hidden: false});
+  context.drawImage(picture, 0, 0, width, height);
+  Object.assign(context, {strokeStyle: '#009E73', lineWidth: 3});
+  for (const {box} of digits) if (box) context.strokeRect(...box.map(v => v*scale));
+}
+
+function digitButton(answer) {  // one digit of a photo, which can be looked at above
+  const button = make('button', {type: 'button', textContent: nameOf(answer)});
+  button.addEventListener('click', () => {
+    showInside(answer);
+    isStale(true);
+    $('inside').scrollIntoView({block: 'nearest'});
+  });
+  return button;
+}
+
+function showNumber(rows) {
+  const lines = rows.map(row => row.map(digitButton));
+  $('number').replaceChildren(...lines.flatMap((line, k) => k ? ['\n', ...line] : line));
+  $('choose').hidden = !inside;
+  return $('number').textContent;
+}
+
+function aboutAll(digits, others) {
+  const warnings = [...new Set(digits.map(({warning}) => warning).filter(Boolean))];
+  if (others) warnings.push('only the first image was read');
+  const least = Math.min(...digits.map(({confidence}) => confidence));
+  const which = digits.length === 1 ? '' : 'the least confident digit: ';
+  return `${which}${percent(least)} confident${warnings.length ? `. ${warnings.join('; ')}` : ''}`;
+}
+
+let photos = 0;
+
+async function readPhoto(name, bytes, others) {  // others: how many came with it, and are not read
+  const mine = ++photos;
+  const overtaken = () => mine !== photos;  // by another photo
+  $('read').classList.add('shown');
+  $('photo').hidden = $('spotted').hidden = $('choose').hidden = true;
   $('number').textContent = '';
   $('about').textContent = 'reading …';
   try {
     if (!bytes) throw new Error('The image has more than 20 MB: make it smaller first.');
     const rows = await engine.readImage(bytes);
-    if (mine !== pictures) return;  // another image has come since
     const digits = rows.flat();
+    // a TIFF is read here, and not every browser can show it
+    const picture = await createImageBitmap(new Blob([bytes])).catch(() => null);
+    if (overtaken()) return;
     if (!digits.length) throw new Error(settings.remarks.nothing);
-    const picture = await createImageBitmap(new Blob([bytes])).catch(() => null);  // a TIFF is read here, and not every browser can show it
-    if (mine !== pictures) return;
-    if (picture) {
-      const scale = Math.min(1, 840/Math.max(picture.width, picture.height)), context = canvas.getContext('2d');
-      Object.assign(canvas, {width: picture.width*scale, height: picture.height*scale, hidden: false});
-      context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-      Object.assign(context, {strokeStyle: '#009E73', lineWidth: 3});
-      for (const {box: b} of digits) if (b) context.strokeRect(...b.map(v => v*scale));
-    }
-    const text = rows.map(row => row.map(nameOf).join('')).join('\n');
-    $('number').textContent = text;
-    const warnings = [...new Set(digits.map(d => d.warning).filter(Boolean))];
-    if (others) warnings.push('only the first image was read');
-    const least = Math.min(...digits.map(d => d.confidence));
-    $('about').textContent = `${digits.length === 1 ? '' : 'the least confident digit: '}${percent(least)} confident${warnings.length ? '. ' + warnings.join('; ') : ''}`;
-    canvas.setAttribute('aria-label', `your image ${name}, read as ${text}`);
+    if (picture) showPhoto(picture, digits);
+    const text = showNumber(rows);
+    $('about').textContent = aboutAll(digits, others);
+    $('photo').setAttribute('aria-label', `your image ${name}, read as ${text}`);
     $('said').textContent = `${name}: ${text}. ${$('about').textContent}`;
-  } catch (e) { if (mine === pictures) $('about').textContent = $('said').textContent = e.message; }
+    const maps = await engine.finderOf(bytes).catch(() => null);  // the rest stands without it
+    if (!maps || overtaken()) return;
+    paintFinder($('spotted'), maps);
+    $('spotted').hidden = false;
+  } catch (e) {
+    if (!overtaken()) $('about').textContent = $('said').textContent = e.message;
+  }
 }
 
-const drop = createDrop($('drop'), {limit: 2e7, what: 'PNG, JPEG, WEBP and others', several: false, onFile: (name, bytes, first, others) => { if (first) readPicture(name, bytes, others); }});
-for (const kind of ['dragover', 'drop']) document.addEventListener(kind, event => {
-  event.preventDefault();
-  if (kind === 'drop') drop.take([...event.dataTransfer.files]);
+const drop = createDrop($('drop'), {
+  limit: LARGEST_FILE,
+  what: 'PNG, JPEG, WEBP and others',
+  several: false,
+  camera: 'Take a photo',
+  onFile: (name, bytes, first, others) => { if (first) readPhoto(name, bytes, others); },
 });
+for (const kind of ['dragover', 'drop']) {
+  document.addEventListener(kind, event => {
+    event.preventDefault();
+    if (kind === 'drop') drop.take([...event.dataTransfer.files]);
+  });
+}
 document.addEventListener('paste', event => drop.take([...event.clipboardData.files]));
 
-$('where').textContent = engine === server ? 'They run on the computer that serves this page.' : 'They run in your browser.';
-if (engine === browser) {
-  browser.start().catch(() => { $('warning').textContent = 'The networks could not be loaded in this browser.'; });
-  window.reading = {browser, openImage, predict};  // for tests
+// where the networks are, and light and dark
+
+const here = settings.engine === 'browser';
+$('where').textContent = here ? 'They run in your browser.'
+  : 'They run on the computer that serves this page.';
+if (here) {
+  engine.start().catch(e => { $('warning').textContent = e.message; });
+  window.reading = {browser: engine, openImage, predict};  // for tests
 }
+openInside().catch(() => {});  // the page reads without it
 
 function theme(name) {
   document.documentElement.dataset.theme = name;
   $('theme').textContent = name === 'dark' ? 'Light' : 'Dark';
 }
 theme(matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
-$('theme').addEventListener('click', () => theme(document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark'));
+$('theme').addEventListener('click', () => {
+  theme(document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark');
+});

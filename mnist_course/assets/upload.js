@@ -8,18 +8,27 @@ const STYLE = `
 .picture-drop button { padding: 6px 12px; border: 1px solid #888; border-radius: 6px; background: transparent; color: inherit; font: inherit;
                        cursor: pointer; white-space: nowrap; }
 .picture-drop button:focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }
+.picture-drop .camera { display: none; }
+@media (pointer: coarse) { .picture-drop button.camera { display: inline-block; } }
 .picture-drop p { margin: 0; }`;
 
 const sheet = new CSSStyleSheet();  // not a <style> in the page: a strict Content-Security-Policy forbids that
 sheet.replaceSync(STYLE);
 
-export function createDrop(element, {onFile = () => {}, limit = 1e7, what = 'photographs or drawings of one digit', several = true} = {}) {
+export function createDrop(element, {onFile = () => {}, limit = 1e7, what = 'photographs or drawings of one digit', several = true, camera = ''} = {}) {
   if (!document.adoptedStyleSheets.includes(sheet)) document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
   const root = document.createElement('div');
   root.className = 'picture-drop';
   root.innerHTML = `<input type="file" accept="image/*" ${several ? 'multiple' : ''} hidden><button type="button">Choose ${several ? 'pictures' : 'an image'}</button>
     <p>or drop ${several ? 'them' : 'it'} here: ${what}, up to ${Math.round(limit/1e6)} MB${several ? ' each' : ''}</p>`;
   element.append(root);
+  if (camera) {  // on phones, a second button opens the camera
+    const taken = Object.assign(document.createElement('input'), {type: 'file', accept: 'image/*', capture: 'environment', hidden: true, className: 'camera'});
+    const button = Object.assign(document.createElement('button'), {type: 'button', textContent: camera, className: 'camera'});
+    button.addEventListener('click', () => taken.click());
+    taken.addEventListener('change', async () => { await take([...taken.files]); taken.value = ''; });
+    root.querySelector('button').after(button, taken);
+  }
   const input = root.querySelector('input'), button = root.querySelector('button');
 
   async function take(files) {

@@ -1,0 +1,176 @@
+// What answers a page: a server (`mnist_serve`), or the same two networks in the browser itself.
+//   import {browser, server} from './engines.js';
+//   const engine = server();  await engine.read(pad);  await engine.readImage(bytes);
+// `read` takes a pad of pad.js and gives one answer; `readImage` takes the bytes of an image file
+// and gives rows of answers; `network` gives the layers of the classifier and their numbers, for
+// network.js. An answer is {digit, confidence, probs, warning, box, pixels, …}; pixels are what the
+// network saw: 28 by 28, ink 255 on 0. `explain(pad, answer)` takes longer: `covered` says how far
+// the score drops where a square of paper covers a part, and `finder` what the finder sees, as maps
+// {ink, cores, other, width, height}, 0 to 255; `finderOf(bytes)` gives the same for the image that
+// was read last. The message of an error is a sentence; its `gone` is true where nothing answers
+// that is one of our servers.
+import {onPaper, openImage} from './pixels.js';
+import {predict, readNumber} from './reader.js';
+
+const PATIENCE = 65_000;  // milliseconds: a little more than a server lets an image wait
+
+function failure(message, gone = false) {
+  return Object.assign(new Error(message), {gone});
+}
+
+async function ask(address, body, type) {
+  const signal = AbortSignal.timeout(PATIENCE);
+  const headers = {'Content-Type': type};
+  const reply = await fetch(address, {method: 'POST', body, headers, signal}).catch(() => {
+    throw failure('The server does not answer.', true);
+  });
+  const answer = await reply.json().catch(() => {
+    throw failure(`The server answered with status ${reply.status}.`, true);
+  });
+  if (!reply.ok) throw failure(answer.error);
+  return answer;
+}
+
+async function load(address) {
+  const reply = await fetch(address);
+  if (!reply.ok) throw new Error(`${address} is missing`);
+  return reply;
+}
+
+async function imageData(url) {  // of a data URL, which a strict policy lets nobody fetch
+  const bytes = Uint8Array.from(atob(url.split(',')[1]), letter => letter.charCodeAt(0));
+  const image = await createImageBitmap(new Blob([bytes]), {colorSpaceConversion: 'none'});
+  const context = new OffscreenCanvas(image.width, image.height).getContext('2d');
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, image.width, image.height);
+}
+
+function channel({data}, k) {
+  return Uint8Array.from({length: data.length/4}, (_, i) => data[4*i + k]);
+}
+
+async function withPixels(answer) {
+  return {...answer, pixels: channel(await imageData(answer.image), 0)};
+}
+
+async function withMaps(answer) {  // the finder's, which come as the colors of an image
+  if (!answer.finder) return answer;
+  const view = await imageData(answer.finder);
+  const [ink, cores, other] = [0, 1, 2].map(k => channel(view, k));
+  return {...answer, finder: {ink, cores, other, width: view.width, height: view.height}};
+}
+
+async function description(layers, numbers) {  // of the network, for network.js
+  const [described, raw] = await Promise.all([load(layers), load(numbers)]);
+  return {...await described.json(), numbers: new Float32Array(await raw.arrayBuffer())};
+}
+
+export function server({base = './'} = {}) {  // base: where its /api is, and ends in a slash
+  return {
+    async read(pad) {
+      const body = JSON.stringify({image: pad.png()});
+      return withPixels(await ask(`${base}api/predict`, body, 'application/json'));
+    },
+    async explain(pad) {
+      const body = JSON.stringify({image: pad.png(), explain: true});
+      return withMaps(await ask(`${base}api/predict`, body, 'application/json'));
+    },
+    network: () => description(`${base}api/network`, `${base}api/weights`),
+    async readImage(bytes) {
+      const {rows} = await ask(`${base}api/read`, bytes, 'application/octet-stream');
+      return Promise.all(rows.map(row => Promise.all(row.map(withPixels))));
+    },
+    async finderOf(bytes) {
+      const address = `${base}api/predict?explain=1`;
+      return (await withMaps(await ask(address, bytes, 'application/octet-stream'))).finder;
+    },
+  };
+}
+
+// base: where model.onnx, finder.onnx, network.json, weights.bin and onnxruntime-web are
+export function browser({base = './'} = {}) {
+  const address = name => new URL(base + name, location.href).href;
+  let ready = null;
+  let view = null;  // the finder's maps of the first look at the last image
+
+  const network = async name => {
+    const reply = await load(address(`${name}.onnx`));
+    return new Uint8Array(await reply.arrayBuffer());
+  };
+
+  async function find(pixels, dims) {
+    const maps = await engine.find(pixels, dims);
+    view ??= maps;
+    return maps;
+  }
+
+  const engine = {
+    start() {  // load everything, once; after a failure, the next call tries again
+      ready ??= prepare().catch(() => {
+        ready = null;
+        throw failure('The networks could not be loaded in this browser.');
+      });
+      return ready;
+    },
+    async read(pad) {
+      await engine.start();
+      view = null;
+      return predict(onPaper(pad.pixels()), find, engine.classify);
+    },
+    async explain(pad, answer) {
+      return {covered: await covered(answer), finder: view && mapsOf(view)};
+    },
+    finderOf: async () => view && mapsOf(view),
+    network: () => description(address('network.json'), address('weights.bin')),
+    async readImage(bytes) {
+      await engine.start();
+      const image = await openImage(new Blob([bytes])).catch(() => {
+        throw failure('This browser cannot read this file: '
+          + 'it is not an image, or of an unknown kind.');
+      });
+      view = null;
+      return readNumber(image, find, engine.classify);
+    },
+  };
+
+  async function prepare() {  // all files at once
+    const runtime = import(/* @vite-ignore */ address('ort.wasm.bundle.min.mjs'));
+    const [ort, ...files] = await Promise.all([runtime, network('finder'), network('model')]);
+    ort.env.wasm.numThreads = 1;
+    const sessions = files.map(bytes => ort.InferenceSession.create(bytes));
+    const [finder, model] = await Promise.all(sessions);
+    const run = (session, type, pixels, dims) => (
+      session.run({images: new ort.Tensor(type, pixels, dims)}));
+    engine.find = async (pixels, dims) => (await run(finder, 'float32', pixels, dims)).maps;
+    engine.look = (pixels, dims) => run(model, 'uint8', pixels, dims);
+    engine.classify = async (pixels, dims) => (await engine.look(pixels, dims)).probs;
+  }
+
+  async function covered({pixels, digit}) {  // `covered_drops` of web_explain
+    const {square, corners} = JSON.parse(document.getElementById('settings').textContent).covered;
+    const copies = [pixels];
+    for (const top of corners) {
+      for (const left of corners) {
+        const copy = Uint8Array.from(pixels);
+        for (let row = top; row < top + square; row++) {
+          copy.fill(0, 28*row + left, 28*row + left + square);
+        }
+        copies.push(copy);
+      }
+    }
+    const all = new Uint8Array(copies.length*28*28);
+    copies.forEach((copy, k) => all.set(copy, k*28*28));
+    const {data, dims} = (await engine.look(all, [copies.length, 28, 28])).scores;
+    const [before, ...after] = copies.map((_, k) => data[k*dims[1] + digit]);
+    const drop = (row, k) => before - after[row*corners.length + k];
+    return {square, corners, drops: corners.map((_, row) => corners.map((_, k) => drop(row, k)))};
+  }
+
+  return engine;
+}
+
+function mapsOf({data, dims: [, , height, width]}) {
+  const map = k => Uint8Array.from(data.subarray(k*width*height, (k + 1)*width*height), v => 255*v);
+  const [ink, cores, other] = [0, 1, 2].map(map);
+  return {ink, cores, other, width, height};
+}
