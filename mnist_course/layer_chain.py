@@ -123,12 +123,13 @@ def layer_chain(
     factors (maps,) and then summands (maps,)."""
     model = copy.deepcopy(model).cpu().float().eval()
     try:
-        seen = Shapes(fx.symbolic_trace(model))
+        traced = fx.symbolic_trace(model)
+        seen = Shapes(traced)
         with torch.inference_mode():
             seen.run(torch.zeros(1, 1, 28, 28))
     except Exception:  # whatever a network does that can't be followed
         return None
-    start, *steps, end = seen.module.graph.nodes
+    start, *steps, end = traced.graph.nodes
     layers: list[dict[str, Any]] = [dict(kind='pixels', mean=MEAN, std=STD, shape=[1, 28, 28])]
     numbers: Numbers = []
     last = start

@@ -3,7 +3,7 @@
 //   import {createInside} from './inside.js';
 //   const inside = createInside(element, network);  inside.show(pixels)   network: by network.js
 import {isSum} from './network.js';
-import {asImage, paintMap, strongest} from './paint.js';
+import {paintAt, paintMap, strongest} from './paint.js';
 
 const SHOWN = 3;  // of the maps that a map comes from; the others are counted
 const LARGEST_TABLE = 49;  // a window of more numbers is not written out
@@ -64,17 +64,14 @@ function createStrip(layer, title, onChoose) {
 
   function paint(values, marked) {
     const how = howToPaint(layer, values);
-    context.imageSmoothingEnabled = false;
-    context.fillStyle = 'white';
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    const one = new OffscreenCanvas(width, height);
+    const image = new ImageData(canvas.width, canvas.height);
+    image.data.fill(255);
     const size = width*height;
     for (let k = 0; k < count; k++) {
       const [x, y] = place(k);
-      const map = values.subarray(k*size, (k + 1)*size);
-      one.getContext('2d').putImageData(asImage(map, width, height, how), 0, 0);
-      context.drawImage(one, x + 1, y + 1, width*zoom, height*zoom);
+      paintAt(image, values.subarray(k*size, (k + 1)*size), width, x + 1, y + 1, zoom, how);
     }
+    context.putImageData(image, 0, 0);
     const value = marked ?? 0;
     say(canvas, {valuenow: value, valuetext: `${value} of 0 to ${count - 1}`});
     if (marked === null) return;
@@ -109,6 +106,7 @@ function smallMap(values, width, height, how, caption, className = '') {
   return make('figure', {className: `small ${className}`}, canvas, label);
 }
 
+const signed = (text, element) => make('div', {className: 'signed'}, sign(text), element);
 const sign = text => make('span', {className: 'sign', textContent: text});
 
 function mark(canvas, left, top, size) {
@@ -285,15 +283,15 @@ export function createInside(element, network) {
     title.textContent = `Level 2: map ${output} of ${nameOf(block)}, and where it comes from`;
     const terms = order.slice(0, SHOWN).map(input => term(k, input, shares[input], output));
     const others = order.length - terms.length;
-    const parts = terms.flatMap((t, i) => i ? [sign('+'), t] : [t]);
+    const parts = terms.map((t, i) => i ? signed('+', t) : t);
     if (others) parts.push(sign(`+ ${others} more`));
-    parts.push(sign('='), sumMap(k, output));
+    parts.push(signed('=', sumMap(k, output)));
     for (let next = k + 1; next <= result; next++) {
       const [, height, width] = layers[next].shape;
       const values = one(next, output);
       const how = howToPaint(layers[next], values);
       const name = NAMES[layers[next].kind];
-      parts.push(sign('→'), smallMap(values, width, height, how, name, 'large'));
+      parts.push(signed('→', smallMap(values, width, height, how, name, 'large')));
     }
     second.replaceChildren(...parts);
   }

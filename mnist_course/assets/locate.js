@@ -2,7 +2,7 @@
 // the same names. Constants are Python's, in the page's settings.
 //   import {cutOut, locate, missed} from './locate.js';
 // finder(Float32Array, [n, 3, h, w]) gives maps of half that size, as {data, dims}.
-import {above, boundingBox, components, quantile, resize, round, sum} from './pixels.js';
+import {above, boundingBox, components, quantile, resizeAll, round, sum} from './pixels.js';
 
 const {constants, remarks} = JSON.parse(document.getElementById('settings').textContent);
 const {CORE_WIDTH, CORE_HEIGHT, LEVELS, PART} = constants;
@@ -59,7 +59,7 @@ async function lookAt(finder, {planes, width: w, height: h}, longest) {  // `loo
   const shortest = Math.min(SHORTEST/Math.min(w, h), SECOND_LOOK/longer);
   const scale = Math.min(Math.max(longest/longer, shortest), LARGEST_ZOOM);
   const [width, height] = [w, h].map(side => Math.max(16, round(side*scale)));
-  const small = planes.map(plane => resize(plane, w, [0, 0, w, h], width, height));
+  const small = resizeAll(planes, w, [0, 0, w, h], width, height);
   const [[ink, core, other]] = await finderMaps(finder, [small], width, height);
   const columns = Math.ceil(width/2);
   const [across, down] = [w/width, h/height];
@@ -91,7 +91,7 @@ export async function locate(finder, image) {
 function closeUp({planes, width}, core) {
   const side = Math.max(8, round(ROOM*Math.max(core.w, core.h)));
   const place = [round(core.x - side/2), round(core.y - side/2), side, side];
-  return {view: planes.map(p => resize(p, width, place, CLOSE_UP, CLOSE_UP)), place};
+  return {view: resizeAll(planes, width, place, CLOSE_UP, CLOSE_UP), place};
 }
 
 function distance(core, x, y) {  // .5 is the edge of its digit

@@ -5,53 +5,38 @@
 // A layer is what `layer_chain` of the library gives; `layers` is null for a network that is no
 // chain of layers. A linear layer is a convolution with a kernel as large as its maps.
 
-function patches(values, {inputs, size, stride, padding, shape}, side) {
-  const [, height, width] = shape;
-  const row = inputs*size*size;  // the numbers in one window
-  const all = new Float64Array(row*height*width);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      let at = row*(y*width + x);
-      for (let map = 0; map < inputs; map++) {
-        for (let dy = 0; dy < size; dy++) {
-          const fromY = y*stride - padding + dy;
-          for (let dx = 0; dx < size; dx++, at++) {
-            const fromX = x*stride - padding + dx;
-            if (fromX < 0 || fromY < 0 || fromX >= side || fromY >= side) continue;  // 0 beyond
-            all[at] = values[(map*side + fromY)*side + fromX];
-          }
-        }
-      }
+// Each number of the maps that come in is multiplied by its place in every kernel. After ReLU, most
+// of them are 0 and add nothing, which saves most of the time.
+function convolve(values, {inputs, size, stride, padding, shape, spread, biases}, side) {
+  const [outputs, height, width] = shape;
+  const sums = new Float64Array(height*width*outputs);  // place by place
+  for (let place = 0; place < height*width; place++) sums.set(biases, place*outputs);
+  for (let i = 0; i < inputs*side*side; i++) {
+    const v = values[i];
+    if (v === 0) continue;
+    const map = Math.floor(i/(side*side));
+    const y = Math.floor(i/side) % side + padding;
+    const x = i % side + padding;
+    for (let k = 0; k < size*size; k++) {
+      const [toY, toX] = [(y - Math.floor(k/size))/stride, (x - k % size)/stride];
+      if (!(toY >= 0 && toX >= 0 && toY < height && toX < width)) continue;
+      if (stride > 1 && (toY % 1 || toX % 1)) continue;
+      const from = (map*size*size + k)*outputs;
+      const to = (toY*width + toX)*outputs;
+      for (let out = 0; out < outputs; out++) sums[to + out] += v*spread[from + out];
     }
   }
-  return all;
+  return transposed(sums, height*width, outputs);
 }
 
-function convolve(values, layer, side) {
-  const {inputs, size, shape, weights, biases} = layer;
-  const [outputs, height, width] = shape;
-  const row = inputs*size*size;
-  const places = height*width;
-  const windows = patches(values, layer, side);
-  const sums = new Float32Array(outputs*places);
-  for (let out = 0; out < outputs; out += 4) {  // four at a time: each window is read once
-    const [a, b, c, d] = [0, 1, 2, 3].map(k => row*Math.min(out + k, outputs - 1));
-    for (let place = 0; place < places; place++) {
-      let [sumA, sumB, sumC, sumD] = [0, 0, 0, 0];
-      const window = row*place;
-      for (let k = 0; k < row; k++) {
-        const v = windows[window + k];
-        sumA += v*weights[a + k];
-        sumB += v*weights[b + k];
-        sumC += v*weights[c + k];
-        sumD += v*weights[d + k];
-      }
-      [sumA, sumB, sumC, sumD].slice(0, outputs - out).forEach((sum, k) => {
-        sums[places*(out + k) + place] = sum + biases[out + k];
-      });
+function transposed(numbers, rows, columns) {
+  const turned = new Float32Array(numbers.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      turned[column*rows + row] = numbers[row*columns + column];
     }
   }
-  return sums;
+  return turned;
 }
 
 function pool(values, {size, shape: [maps, height, width]}, side) {
@@ -87,12 +72,13 @@ export const isSum = ({kind}) => kind === 'convolution' || kind === 'linear';
 
 function withNumbers(layers, numbers) {  // each layer gets its own part
   let used = 0;
-  const take = count => Float64Array.from(numbers.subarray(used, used += count));
+  const take = count => numbers.subarray(used, used += count);
   return layers.map(layer => {
     const [maps] = layer.shape;
     if (isSum(layer)) {
       const weights = take(maps*layer.inputs*layer.size**2);
-      return {...layer, weights, biases: take(maps)};
+      const spread = transposed(weights, maps, weights.length/maps);  // all outputs side by side
+      return {...layer, weights, spread, biases: take(maps)};
     }
     if (layer.kind !== 'normalization') return layer;
     return {...layer, factors: take(maps), summands: take(maps)};
@@ -130,7 +116,7 @@ export function createNetwork({layers: described, numbers}) {
     const from = maps[k - 1].subarray(input*side*side, (input + 1)*side*side);
     const kernel = kernelOf(k, input, output);
     const shape = [1, height, width];
-    const one = {inputs: 1, size, stride, padding, shape, weights: kernel, biases: [0]};
+    const one = {inputs: 1, size, stride, padding, shape, spread: kernel, biases: [0]};
     return convolve(from, one, side);
   }
 

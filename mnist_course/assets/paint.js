@@ -10,16 +10,24 @@ export function strongest(values) {
   return values.reduce((most, v) => Math.max(most, Math.abs(v)), 1e-6);
 }
 
-export function asImage(values, width, height, {signed = false, high = null, low = 0} = {}) {
-  const image = new ImageData(width, height);
-  const most = (high ?? strongest(values)) - low;
+// Paint numbers into an image, each as a square of `zoom` pixels.
+export function paintAt(image, values, width, left, top, zoom, {signed = false, high, low = 0}) {
   for (let i = 0; i < values.length; i++) {
     const v = signed ? values[i] : values[i] - low;
     const color = !signed ? BLACK : v > 0 ? BLUE : ORANGE;
-    const part = Math.min(1, signed ? Math.abs(v)/most : Math.max(v, 0)/most);
-    for (let k = 0; k < 3; k++) image.data[4*i + k] = 255 + (color[k] - 255)*part;
-    image.data[4*i + 3] = 255;
+    const part = Math.min(1, (signed ? Math.abs(v) : Math.max(v, 0))/(high - low));
+    const [x, y] = [left + i % width*zoom, top + Math.floor(i/width)*zoom];
+    for (let pixel = 0; pixel < zoom*zoom; pixel++) {
+      const at = 4*((y + Math.floor(pixel/zoom))*image.width + x + pixel % zoom);
+      for (let k = 0; k < 3; k++) image.data[at + k] = 255 + (color[k] - 255)*part;
+    }
   }
+}
+
+export function asImage(values, width, height, how = {}) {
+  const image = new ImageData(width, height);
+  image.data.fill(255);
+  paintAt(image, values, width, 0, 0, 1, {high: strongest(values), ...how});
   return image;
 }
 

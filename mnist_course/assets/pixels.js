@@ -76,6 +76,12 @@ export function resize(plane, columns, [left, top, w, h], width, height) {  // a
   return result;
 }
 
+export function resizeAll(planes, ...how) {  // of a gray image, all planes are one
+  const done = new Map();
+  for (const plane of planes) if (!done.has(plane)) done.set(plane, resize(plane, ...how));
+  return planes.map(plane => done.get(plane));
+}
+
 function rotated(plane, width) {
   const height = plane.length/width;
   return plane.map((_, i) => plane[(i % height + 1)*width - 1 - Math.floor(i/height)]);
@@ -137,12 +143,14 @@ export function onPaper({data, width, height}) {  // what a canvas gives
   const [r, g, b, alpha] = [0, 1, 2, 3].map(() => new Float32Array(width*height));
   const planes = [r, g, b];
   let opaque = true;
+  let colored = false;
   for (let i = 0; i < alpha.length; i++) {
     [r[i], g[i], b[i]] = [data[4*i], data[4*i + 1], data[4*i + 2]];
     alpha[i] = data[4*i + 3]/255;
     opaque &&= alpha[i] > .99;
+    colored ||= r[i] !== g[i] || r[i] !== b[i];
   }
-  if (opaque) return {planes, width, height, ...place};
+  if (opaque) return {planes: colored ? planes : [r, r, r], width, height, ...place};
   const parts = components(alpha, width).sort((a, b) => b.area - a.area);
   const {box, area} = parts[0] ?? {box: [0, 0, 0, 0], area: 0};
   const [x, y, w, h] = box;

@@ -1,5 +1,5 @@
-"""The picture of README, website/page.png: the page to draw on, with a digit drawn and a picture
-read. `python -m tools.site.screenshot` needs Chromium."""
+"""The picture of README, website/page.png: the page to draw on, with a digit drawn, and how the
+network sees it. `python -m tools.site.screenshot` needs Chromium."""
 
 import shutil
 import threading
@@ -19,7 +19,7 @@ with sync_playwright() as p:
         executable_path=shutil.which('chromium') or shutil.which('google-chrome'),
         args=['--no-sandbox', '--disable-gpu'],
     )
-    page = browser.new_page(viewport={'width': 1000, 'height': 900})
+    page = browser.new_page(viewport={'width': 1220, 'height': 1290})
     page.goto(f'http://127.0.0.1:{server.effective_port}/')
     box = page.locator('#pad canvas').bounding_box()
     for stroke in strokes(3, np.random.default_rng(2)):
@@ -28,7 +28,8 @@ with sync_playwright() as p:
             if k == 0:
                 page.mouse.down()
         page.mouse.up()
-    page.set_input_files('input[type=file]', ROOT / 'test_images' / 'chalk_2.jpg')
     page.wait_for_timeout(3_000)
-    page.screenshot(path=ROOT / 'website' / 'page.png', full_page=True)
+    page.locator('.strip canvas').nth(2).click(position={'x': 100, 'y': 60})  # of convolution 2
+    page.evaluate('scrollTo(0, 0)')
+    page.screenshot(path=ROOT / 'website' / 'page.png')
     browser.close()
