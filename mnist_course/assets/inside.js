@@ -106,7 +106,7 @@ function smallMap(values, width, height, how, caption, className = '') {
   return make('figure', {className: `small ${className}`}, canvas, label);
 }
 
-const signed = (text, element) => make('div', {className: 'signed'}, sign(text), element);
+const joined = (text, element) => make('div', {className: 'signed'}, sign(text), element);
 const sign = text => make('span', {className: 'sign', textContent: text});
 
 function mark(canvas, left, top, size) {
@@ -170,7 +170,7 @@ export function createInside(element, network) {
       if (byPointer && hidden) title.scrollIntoView();
     };
     const last = block === blocks.length - 1;
-    const sum = createStrip(layers[sums], last ? 'scores of the classes, in their order' : nameOf(block), choose);
+    const sum = createStrip(layers[sums], last ? 'scores of the classes' : nameOf(block), choose);
     first.append(sum.figure);
     const made = [{block, layer: sums, ...sum}];
     if (result > sums) {
@@ -283,15 +283,15 @@ export function createInside(element, network) {
     title.textContent = `Level 2: map ${output} of ${nameOf(block)}, and where it comes from`;
     const terms = order.slice(0, SHOWN).map(input => term(k, input, shares[input], output));
     const others = order.length - terms.length;
-    const parts = terms.map((t, i) => i ? signed('+', t) : t);
+    const parts = terms.map((t, i) => i ? joined('+', t) : t);
     if (others) parts.push(sign(`+ ${others} more`));
-    parts.push(signed('=', sumMap(k, output)));
+    parts.push(joined('=', sumMap(k, output)));
     for (let next = k + 1; next <= result; next++) {
       const [, height, width] = layers[next].shape;
       const values = one(next, output);
       const how = howToPaint(layers[next], values);
       const name = NAMES[layers[next].kind];
-      parts.push(signed('→', smallMap(values, width, height, how, name, 'large')));
+      parts.push(joined('→', smallMap(values, width, height, how, name, 'large')));
     }
     second.replaceChildren(...parts);
   }
