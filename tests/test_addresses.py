@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import venv
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import yaml
 
 import checks
 import mnist_course
-from conftest import ROOT
+from conftest import ROOT, borrowed
 from test_release import BIN, LEFT_OUT
 from tools.addresses import CELL, address_blocks, colab_code, home, settings, with_colab_cell
 from tools.notebooks import NBS, fill, notebooks, reading_minutes, source
@@ -172,15 +171,6 @@ def test_the_citation_is_complete_and_of_this_version():
     assert [author['name'] for author in citation['authors']] == [settings()['author']]
     (paper,) = citation['references']
     assert {'type', 'title', 'authors', 'year'} <= set(paper)
-
-
-def borrowed(folder: Path) -> Path:
-    "The packages that are installed here, without the course itself."
-    folder.mkdir()
-    for path in Path(sysconfig.get_path('purelib')).iterdir():
-        if not path.name.startswith(('mnist_course', '__editable__')):
-            (folder / path.name).symlink_to(path)
-    return folder
 
 
 # a lesson without a kernel; what comes first may install the course, the rest is shrunk
