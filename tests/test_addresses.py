@@ -20,6 +20,7 @@ from conftest import ROOT, borrowed
 from test_release import BIN, LEFT_OUT
 from tools.addresses import CELL, address_blocks, colab_code, home, settings, with_colab_cell
 from tools.notebooks import NBS, fill, notebooks, reading_minutes, source
+from tools.site.pages import strip_of
 
 LESSONS = [path.name for path in notebooks() if path.parent == NBS]
 
@@ -81,10 +82,10 @@ def test_readme_citation_and_lessons_say_what_the_settings_say():
 def test_until_it_is_confirmed_nothing_names_the_address():
     if home():
         pytest.skip('it is confirmed')
-    url = re.search(r'(?m)^user = (.*)', (ROOT / 'settings.ini').read_text(encoding='utf-8'))[1]
+    user = re.search(r'(?m)^user = (.*)', (ROOT / 'settings.ini').read_text(encoding='utf-8'))[1]
     for path in (ROOT / 'README.md', ROOT / 'CITATION.cff', *notebooks()):
         text = path.read_text(encoding='utf-8')
-        assert f'github.com/{url}' not in text and f'{url}.github.io' not in text, path.name
+        assert f'github.com/{user}' not in text and f'{user}.github.io' not in text, path.name
         assert 'colab.research' not in text and 'codespaces.new' not in text, path.name
 
 
@@ -139,6 +140,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def changed(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
     return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+
+
+def test_a_page_of_the_site_opens_its_lesson_in_colab(monkeypatch):
+    monkeypatch.setattr('tools.addresses.home', lambda: 'https://github.com/me/course')
+    address = 'https://colab.research.google.com/github/me/course/blob/main/nbs/01_data.ipynb'
+    assert f'href="{address}"' in strip_of('01_data', 3, '', 'https://github.com/me/course')
+    for name, place in (('library/images', 'https://github.com/me/course'), ('01_data', '')):
+        monkeypatch.setattr('tools.addresses.home', lambda place=place: place)
+        assert 'colab' not in strip_of(name, 3, '', place)
 
 
 def test_elsewhere_than_on_github_there_are_no_badges_of_github(monkeypatch):
