@@ -10,6 +10,7 @@ import os
 import warnings
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from importlib.util import find_spec
 from io import BytesIO, TextIOBase
 from pathlib import Path
 from threading import Lock
@@ -99,10 +100,26 @@ def file_content(
     raise FileNotFoundError(f'there is no file {path}{hint}')
 
 # %% ../nbs/library/images.ipynb #b055e0dc
-BRANDS = { # what the first bytes of an ISO media file name
-    b'avif': 'an AVIF image', b'avis': 'an AVIF image', b'heic': 'a HEIC image',
-    b'heix': 'a HEIC image', b'hevc': 'a HEIC image', b'mif1': 'a HEIC image',
-    b'msf1': 'a HEIC image'}
+HEIF_BRANDS = (b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis', b'mif1', b'msf1')
+KINDS = { # what the first bytes of an ISO media file name
+    b'avif': 'an AVIF image', b'avis': 'an AVIF image',
+    **dict.fromkeys(HEIF_BRANDS, 'a HEIC image')}
+
+def is_heic(
+    raw:bytes, # the content of a file
+)->bool:
+    "Whether a file says that it is a HEIC image, as phones save them."
+    return raw[4:8] == b'ftyp' and raw[8:12] in HEIF_BRANDS
+
+def how_to_read(
+    raw:bytes, # the content of an ISO media file
+)->str: # the end of a sentence, '' where nothing more can be installed
+    "Which package would read a file."
+    if is_heic(raw) and find_spec('pillow_heif') is None:
+        return ", or install what reads it: pip install 'mnist_course[heic]'"
+    if raw[8:12] in (b'avif', b'avis') and 'AVIF' not in FORMATS:
+        return ", or install what reads it: pip install 'pillow>=11.3'"
+    return ''
 
 def why_not_an_image(
     raw:bytes, # the content of a file
@@ -111,8 +128,8 @@ def why_not_an_image(
     if not raw:
         return 'is empty'
     if raw[4:8] == b'ftyp':
-        kind = BRANDS.get(raw[8:12], 'a film')
-        return f'is {kind}, which cannot be read here: save it as JPEG or PNG'
+        kind = KINDS.get(raw[8:12], 'a film')
+        return f'is {kind}, which cannot be read here: save it as JPEG or PNG{how_to_read(raw)}'
     if b'<svg' in raw[:1000]:
         return 'is an SVG drawing, which has no pixels: save it as PNG'
     known = ', '.join(name for name in FORMATS if name != 'DIB')
@@ -126,11 +143,23 @@ def only_the_first(
     count = getattr(file, 'n_frames', 1)
     if count == 1 or file.format == 'MPO':  # a photo of a phone, and what belongs to it
         return None
+    if file.format == 'HEIF':
+        return f'a file of {count} images: only its main image was read'
     kind = f'a file of {count} pages' if file.format == 'TIFF' else 'an animation'
     return f'{kind}: only the first image was read'
 
 # %% ../nbs/library/images.ipynb #49fd77b6
 opening = Lock() # what Python warns of is the same for all threads
+
+def formats_for(
+    raw:bytes, # the content of a file
+)->tuple[str, ...]: # names of Pillow's
+    "The formats that a file may have; HEIC where the extra `heic` is installed."
+    if not is_heic(raw) or find_spec('pillow_heif') is None:
+        return FORMATS
+    from pillow_heif import register_heif_opener
+    register_heif_opener()
+    return (*FORMATS, 'HEIF')
 
 def opened(
     raw:bytes, # the content of an image file
@@ -138,7 +167,7 @@ def opened(
     "Open an image file. Raises DecompressionBombError for one that is too large."
     with opening, warnings.catch_warnings():
         warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-        file = Image.open(BytesIO(raw), formats=FORMATS)
+        file = Image.open(BytesIO(raw), formats=formats_for(raw))
     if file.width*file.height > LARGEST:
         raise Image.DecompressionBombError
     return file

@@ -77,7 +77,7 @@ def draw_prediction(
 # %% ../nbs/library/showing.ipynb #d3e649f5
 SUFFIXES = ('.png', '.apng', '.jpg', '.jpeg', '.jfif', '.jpe', '.gif', '.bmp', '.dib', '.webp',
             '.tif', '.tiff', '.avif')
-# these are not read, and each is said so; nothing is passed over without a word
+# these are not read, HEIC only with the extra `heic`; each is said so, none is passed over
 NOT_READ = ('.heic', '.heif', '.hif', '.svg', '.jxl', '.jp2', '.ico', '.psd', '.dng', '.eps')
 
 # %% ../nbs/library/showing.ipynb #e148abd9

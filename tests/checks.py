@@ -166,9 +166,9 @@ def unfilled(text: str, values: dict[str, str]) -> list[str]:
     marks = re.findall(r'<!--([\w:.-]+)-->.*?<!--/\1-->', text, re.S)
     opened = [m for m in re.findall(r'<!--([\w:.-]+)-->', text) if m not in marks]
     wrong = [f'block {m!r} is not closed by its own name' for m in opened]
-    wrong += [f'block {m!r} has no result in benchmarks/*.json' for m in marks if m not in values]
+    wrong += [f'block {m!r} is made by no command' for m in marks if m not in values]
     return wrong + [
-        f'block {m!r} differs from benchmarks/*.json: run python -m tools.blocks'
+        f'block {m!r} is out of date: run python -m tools.blocks'
         for m in marks
         if m in values and fill(text, {m: values[m]}) != text
     ]

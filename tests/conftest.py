@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +22,14 @@ set_hypothesis_home_dir(
 )  # not in the checkout: tests change no file
 
 
-SHARING = {'browser', 'page', 'release', 'site'}  # files of which all tests share a slow fixture
+SHARING = {
+    'addresses',
+    'browser',
+    'container',
+    'page',
+    'release',
+    'site',
+}  # files of which all tests share a slow fixture
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
@@ -129,6 +137,15 @@ def call(
         encoding='utf-8',
         **options,
     )
+
+
+def borrowed(folder: Path) -> Path:
+    "A folder with the packages that are installed here, but for the course: for PYTHONPATH."
+    folder.mkdir()
+    for path in Path(sysconfig.get_path('purelib')).iterdir():
+        if not path.name.startswith(('mnist_course', '__editable__')):
+            (folder / path.name).symlink_to(path)
+    return folder
 
 
 def in_python(code: str, cwd: Path, **options) -> subprocess.CompletedProcess:

@@ -221,9 +221,9 @@ def test_a_notebook_that_a_reader_has_run_is_blamed_only_before_it_is_committed(
 def test_a_block_that_differs_from_the_results_is_seen():
     text = 'It takes <!--time:a-->3 seconds<!--/time:a--> or so.'
     assert checks.unfilled(text, {'time:a': '3 seconds'}) == []
-    differs = "block 'time:a' differs from benchmarks/*.json: run python -m tools.blocks"
+    differs = "block 'time:a' is out of date: run python -m tools.blocks"
     assert checks.unfilled(text, {'time:a': '4 seconds'}) == [differs]
-    assert 'no result' in checks.unfilled(text, {})[0]
+    assert 'made by no command' in checks.unfilled(text, {})[0]
     assert (
         'not closed'
         in checks.unfilled(

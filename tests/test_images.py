@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import warnings
 
 import numpy as np
@@ -197,8 +198,6 @@ BAD = {
         ValueError,
         'SVG',
     ),
-    'a HEIC': (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', ValueError, 'HEIC'),
-    'an AVIF': (b'\0\0\0\x18ftypavif\0\0\0\0mif1avif', ValueError, 'AVIF'),
     'a postscript file': (
         b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n',
         ValueError,
@@ -281,6 +280,70 @@ def test_an_avif_is_read_where_pillow_can():
     image = Image.open(IMAGES / 'my_digit_7.png').convert('L')
     rgb = open_image(saved(image.convert('RGB'), 'AVIF')).rgb
     assert np.abs(rgb.mean(-1) - np.asarray(image)).mean() < 4
+
+
+HEIC = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic'  # how a photo of an iPhone begins
+AVIF = b'\0\0\0\x18ftypavif\0\0\0\0mif1avif'
+
+
+def test_a_heic_says_which_package_reads_it_where_that_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+    with pytest.raises(ValueError, match=r'PNG, or .*: pip install .mnist_course\[heic\].$'):
+        open_image(HEIC)
+
+
+def test_an_avif_says_which_pillow_reads_it_only_where_it_is_older(monkeypatch):
+    monkeypatch.setattr('mnist_course.images.FORMATS', ('PNG', 'JPEG'))
+    with pytest.raises(ValueError, match=r'PNG, or .*: pip install .pillow>=11.3.$'):
+        open_image(AVIF)
+    monkeypatch.setattr('mnist_course.images.FORMATS', ('PNG', 'JPEG', 'AVIF'))
+    with pytest.raises(ValueError, match='save it as JPEG or PNG$'):
+        open_image(AVIF)
+
+
+@pytest.fixture
+def heif():
+    "The package of the extra `heic`, which `dev` leaves out."
+    package = pytest.importorskip('pillow_heif', reason="pip install 'mnist_course[heic]'")
+    package.register_heif_opener()
+    return package
+
+
+def test_a_heic_is_read_where_the_extra_is_installed(heif):
+    image = Image.open(IMAGES / 'chalk_2.jpg').convert('RGB')
+    rgb = open_image(saved(image, 'HEIF', quality=90)).rgb
+    assert np.abs(rgb - open_image(image).rgb).mean() < 4
+
+
+@pytest.mark.parametrize('turn', range(1, 9))
+def test_a_heic_is_turned_upright_once(turn, heif):
+    upright = np.full((120, 200, 3), 255, np.uint8)
+    upright[30:50, 140:180] = 0
+    back = {1: [], 2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}[turn]
+    stored = Image.fromarray(upright)
+    for t in back:
+        stored = stored.transpose(Image.Transpose(t))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    image = open_image(saved(stored, 'HEIF', exif=exif.tobytes(), quality=95))
+    assert image.size == (200, 120)
+    assert np.abs(np.array(where_dark(image)) - (140, 30, 40, 20)).max() <= 1
+
+
+def test_a_heic_that_is_damaged_large_or_several_is_one_sentence(heif, monkeypatch):
+    raw = saved(Image.open(IMAGES / 'chalk_2.jpg'), 'HEIF')
+    for end in (24, 400, len(raw) // 2):
+        with pytest.raises(ValueError, match='damaged|cannot be read here: .* PNG$') as e:
+            open_image(raw[:end])
+        assert '\n' not in str(e.value)
+    two = heif.from_pillow(Image.new('RGB', (60, 60)))
+    two.add_from_pillow(Image.new('RGB', (60, 60), 'white'))
+    file = io.BytesIO()
+    two.save(file)
+    assert open_image(file.getvalue()).remark.startswith('a file of 2 images')
+    monkeypatch.setattr('mnist_course.images.LARGEST', 1000)
+    with pytest.raises(ValueError, match='too large'):
+        open_image(raw)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""What stands in the marked blocks of README and notebooks (`<!--name-->…<!--/name-->`), from
-benchmarks/*.json; `python -m tools.blocks` fills them."""
+"""What stands in the marked blocks of README, notebooks and CITATION.cff
+(`<!--name-->…<!--/name-->`), from benchmarks/*.json and settings.ini; `python -m tools.blocks`
+fills them."""
 
 import json
 from statistics import mean, median, stdev
@@ -7,6 +8,7 @@ from statistics import mean, median, stdev
 from mnist_course.answers import EXERCISES, QUIZ
 from mnist_course.course import NOTEBOOKS, OPTIONAL, by_track
 from mnist_course.metrics import wilson_interval
+from tools.addresses import address_blocks, is_lesson, with_colab_cell
 from tools.notebooks import ROOT, fill, notebooks, reading_minutes, source, write
 
 
@@ -21,6 +23,7 @@ def blocks() -> dict[str, str]:
     runs = read('notebooks.json')
     timings = {name: r['seconds'] for name, r in runs.items() if 'seconds' in r}
     return {
+        **address_blocks(),
         **{f'time:{name}': minutes(seconds) for name, seconds in timings.items()},
         **{f'reading:{path.stem}': f'{reading_minutes(path)} minutes' for path in notebooks()},
         'notebooks:readme': table(timings, 'nbs/'),
@@ -471,13 +474,15 @@ def minutes(seconds: float) -> str:
 
 
 def fill_all() -> None:
-    "Fill the blocks of README and of all notebooks."
+    "Fill the blocks of README, CITATION.cff and all notebooks; see to the lessons' Colab cells."
     values = blocks()
-    readme = ROOT / 'README.md'
-    if readme.exists():
-        readme.write_text(fill(readme.read_text(encoding='utf-8'), values), encoding='utf-8')
+    for path in (ROOT / 'README.md', ROOT / 'CITATION.cff'):
+        if path.exists():
+            path.write_text(fill(path.read_text(encoding='utf-8'), values), encoding='utf-8')
     for path in notebooks():
         nb = json.loads(path.read_text(encoding='utf-8'))
+        if is_lesson(path):
+            nb = with_colab_cell(nb)
         for cell in nb['cells']:
             if cell['cell_type'] == 'markdown':
                 cell['source'] = fill(source(cell), values).splitlines(keepends=True)

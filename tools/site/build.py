@@ -6,7 +6,6 @@ library's source.
 Nothing is run, and no page asks another host for anything. MathJax comes from npm, once."""
 
 import argparse
-import configparser
 import json
 import os
 import shutil
@@ -16,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 from mnist_course.web_page import write_page
+from tools import addresses
+from tools.addresses import settings
 from tools.notebooks import PARTS, ROOT, fill, notebooks
 from tools.site.api import index_page, module_page, safe
 from tools.site.npm import fetch
@@ -27,13 +28,6 @@ RUNTIME = (
     'ort.wasm.bundle.min.mjs',
     'ort-wasm-simd-threaded.wasm',
 )  # of onnxruntime-web: all that a page without threads and GPU loads
-
-
-def settings() -> configparser.SectionProxy:
-    "settings.ini, the one place for names and addresses."
-    ini = configparser.ConfigParser()
-    ini.read(ROOT / 'settings.ini', encoding='utf-8')
-    return ini['DEFAULT']
 
 
 def rows(pages: list[dict]) -> str:
@@ -131,8 +125,7 @@ def write_mathjax(static: Path) -> None:
 
 def write_sources(out: Path) -> None:
     "Everything that Sphinx reads."
-    ini = settings()
-    home = ini.get('git_url', '') if ini.get('user') else ''
+    ini, home = settings(), addresses.home()
     (out / 'extra' / 'figures').mkdir(parents=True)
     pages = [page(path, out, home) for path in notebooks()]
     write_api(out, pages)

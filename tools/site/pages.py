@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from PIL import Image
 
+from tools.addresses import colab
 from tools.notebooks import ROOT, reading_minutes, source, tags
 
 DIRECTIVE = re.compile(r'^#\|.*\n?', re.M)
@@ -156,10 +157,12 @@ def note(name: str, text: str) -> dict:
 def strip_of(name: str, minutes: int, up: str, home: str) -> str:
     "The line under a title: the notebook itself, and how to run it."
     file, there = f'{up}notebooks/{name}.ipynb', f'{home}/blob/main/nbs/{name}.ipynb'
+    run = '' if '/' in name else colab(name)  # a lesson brings the cell that Colab needs
     words = f'{minutes} {"minute" if minutes == 1 else "minutes"} to read'
     return (
         f'<p class="run"><a class="button" href="{file}" download>Download the notebook</a> '
         + (f'<a class="button" href="{html.escape(there)}">See it on GitHub</a> ' if home else '')
+        + (f'<a class="button" href="{html.escape(run)}">Run it in Colab</a> ' if run else '')
         + f'<span>Run it: <code>make course</code></span> <span>{words}</span></p>'
     )
 
