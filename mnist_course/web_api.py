@@ -203,7 +203,7 @@ class Queue:
 def make_api(
     network:nn.Module, # trained
 )->Any: # a Flask Blueprint
-    "The three addresses of the API: /api/health, /api/predict and /api/read."
+    "The addresses of the API: /api/health, /api/predict and /api/read."
     from flask import Blueprint, request
     api, queue = Blueprint('api', __name__, url_prefix='/api'), Queue()
     facts = health_of(network)

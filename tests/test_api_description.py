@@ -1,11 +1,19 @@
 """The OpenAPI document: it is valid, it tells the whole truth, and two thousand requests that are
 made from it find no fault. And several images in one request."""
 
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import threading
 from base64 import b64encode
 from collections import Counter
 from io import BytesIO
 
+import numpy as np
 import pytest
+import requests
 import schemathesis
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -13,15 +21,20 @@ from PIL import Image
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
+import checks
 from conftest import ROOT, a_bomb
 from mnist_course import web_api
 from mnist_course.architectures import create_model
 from mnist_course.data import load_mnist
 from mnist_course.image_forms import ImageForm
+from mnist_course.inference import predict
 from mnist_course.serve import create_app
+from mnist_course.showing import images_in, label_of
 from mnist_course.web_api import MOST_IMAGES
+from mnist_course.web_server import make_server, stop_server
 
-PHOTO = (ROOT / 'test_images' / 'chalk_2.jpg').read_bytes()
+NAMES = 'chalk_2.jpg', 'pencil_0.jpg'
+PHOTO = (ROOT / 'test_images' / NAMES[0]).read_bytes()
 CASES = 2_000
 
 
@@ -264,12 +277,57 @@ def test_two_thousand_requests_made_from_the_document_find_no_fault():
             continue
         sent = event.recorder
         statuses.update(i.response.status_code for i in sent.interactions.values())
-        for checks in sent.checks.values():
+        for judged in sent.checks.values():
             faults += [
                 f'{sent.label}: {c.failure_info.failure}\n{c.failure_info.code_sample}'
-                for c in checks
+                for c in judged
                 if c.failure_info
             ]
     assert faults == []
     assert statuses.total() >= CASES
     assert statuses[200] > 700 and statuses[400] > 700 and not statuses[500]
+
+
+def lines_of(page: str, start: str | tuple[str, ...]) -> list[str]:
+    "The lines of a notebook that begin so."
+    nb = checks.read(ROOT / 'nbs' / page)
+    text = '\n'.join(checks.source(cell) for cell in nb['cells'])
+    return [line for line in text.splitlines() if line.startswith(start)]
+
+
+@pytest.fixture(scope='module')
+def address():
+    server = make_server(create_app(), port=0)
+    threading.Thread(target=server.run, daemon=True).start()
+    yield f'http://127.0.0.1:{server.effective_port}'
+    stop_server(server)
+
+
+@pytest.mark.skipif(
+    not shutil.which('curl') and not os.environ.get('CI'), reason='curl is not on this machine'
+)
+def test_the_lines_with_curl_do_what_the_page_says(address, tmp_path):
+    shutil.copytree(ROOT / 'test_images', tmp_path / 'test_images')
+    chalk, pencil = (255 - predict(ROOT / 'test_images' / n).image.numpy() for n in NAMES)
+    page = Image.fromarray(np.hstack([chalk, pencil])).resize((336, 168))
+    page.save(tmp_path / 'my_page.jpg')
+    said = []
+    for line in lines_of('14_serve.ipynb', 'curl '):
+        assert 'http://127.0.0.1:8000/' in line
+        command = shlex.split(line.replace('http://127.0.0.1:8000', address))
+        done = subprocess.run([*command, '-sS'], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(json.loads(done.stdout))
+    one, two, rows = said
+    assert one['digit'] == 2
+    assert [answer['digit'] for answer in two['answers']] == [2, 0]
+    assert [[answer['digit'] for answer in row] for row in rows['rows']] == [[2, 0]]
+
+
+def test_the_lines_in_python_do_what_the_page_says(address):
+    paths = images_in(ROOT / 'test_images')
+    space = dict(requests=requests, address=address, paths=paths)
+    code = lines_of('14_serve.ipynb', ('files = ', 'reply = requests', 'answers = reply'))
+    assert len(code) == 3
+    exec('\n'.join(code), space)
+    assert [a['digit'] for a in space['answers']] == [label_of(path) for path in paths[:20]]
