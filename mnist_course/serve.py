@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from .api_description import make_description
 from .commands import command, find_model, make_parser
 from .extras import require
 from .inference import shipped_model
-from .web_api import LARGEST_BODY, SENTENCES, make_api
+from .web_api import LARGEST_BODY, MOST_IMAGES, SENTENCES, make_api
 from .web_page import make_page
 from .web_server import address_of, make_server
 
@@ -43,7 +44,9 @@ def refused(
     from flask import jsonify, request
     few_bytes = e.code == 413 and (request.content_length or 0) <= LARGEST_BODY
     said = SENTENCES.get(e.code, e.description)
-    reply = jsonify(error='this form has too many parts' if few_bytes else said)
+    if few_bytes:
+        said = f'this has too many parts: at most {MOST_IMAGES} images are read in one request'
+    reply = jsonify(error=said)
     if e.code == 405:
         reply.headers['Allow'] = ', '.join(e.valid_methods)
     return reply, e.code
@@ -52,7 +55,7 @@ def refused(
 def create_app(
     model:nn.Module|None=None, # a trained network; None takes the one that ships with the package
 )->Any: # a Flask application
-    """The API at /api/predict, /api/read and /api/health, and the page to draw on at /.
+    """The API at /api, described at /api/openapi.json, and the page to draw on at /.
 
     Images are read by one thread each. Raises ValueError without Flask."""
     require('serve', 'flask')
@@ -60,8 +63,10 @@ def create_app(
     from werkzeug.exceptions import HTTPException
     app = Flask('mnist_course', static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, MAX_FORM_MEMORY_SIZE=LARGEST_BODY,
-                      MAX_FORM_PARTS=20)
-    app.register_blueprint(make_api(shipped_model() if model is None else model))
+                      MAX_FORM_PARTS=5*MOST_IMAGES)
+    network = shipped_model() if model is None else model
+    app.register_blueprint(make_api(network))
+    app.register_blueprint(make_description(network))
     app.register_blueprint(make_page())
     app.register_error_handler(HTTPException, refused)
     app.after_request(careful)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -24,11 +24,19 @@ from .images import open_image
 from .inference import Prediction, classify, read_number
 from .locate import TooManyDigits
 from .model import count_parameters
+from .prediction import Seen
 from .reading import look_for
 from .web_explain import explanation, network_files
 
 # %% ../nbs/library/web_api.ipynb #087e0080
 LARGEST_BODY = 20_000_000  # bytes of a request: more than a photo has
+MOST_IMAGES = 20  # in one request
+
+class Sent(NamedTuple):
+    "What came with a request."
+    images:list[bytes] # the files
+    several:bool # is a list of answers expected
+    options:dict[str, Any] # what else was said, in JSON
 
 def sent_json(
     raw:bytes, # the body of a request
@@ -38,41 +46,82 @@ def sent_json(
         sent = json.loads(raw)
     except (ValueError, RecursionError):
         raise ValueError('the body is not JSON') from None
-    if not isinstance(sent, dict) or not isinstance(sent.get('image'), str):
+    if not isinstance(sent, dict) or ('image' in sent) == ('images' in sent):
         raise ValueError('the JSON must be an object with a data URL: '
-                         '{"image": "data:image/png;base64,…"}')
+                         '{"image": "data:image/png;base64,…"}, or with a list of them: '
+                         '{"images": […]}')
     return sent
 
-def image_in_form(
+def images_in_form(
     request:Any, # of Flask
-)->bytes:
-    "The first file of a form. Raises ValueError for a form without one."
-    file = next(iter(request.files.values()), None)
-    if file is None:
+)->list[bytes]:
+    "The files of a form, field by field. Raises ValueError for a form without one."
+    images = [file.read() for _, file in request.files.items(multi=True)]
+    if not images:
         raise ValueError('the form has no file: send the image as a file, in a field named image')
-    return file.read()
+    return images
 
-def image_in_json(
-    sent:dict[str, Any], # by `sent_json`
+def image_of_url(
+    url:Any, # what JSON has in the place of an image
+    name:str, # what it is called in the request
 )->bytes:
     "The image of a data URL. Raises ValueError for anything else."
     try:
-        return data_url_bytes(sent['image'])
-    except ValueError:
-        raise ValueError('"image" is not a data URL of an image: '
+        return data_url_bytes(url)
+    except (AttributeError, ValueError):
+        raise ValueError(f'{name} is not a data URL of an image: '
                          'data:image/png;base64,…') from None
 
-def sent_image(
+def images_in_json(
+    sent:dict[str, Any], # by `sent_json`
+)->list[bytes]:
+    "The images of data URLs. Raises ValueError for anything else."
+    if 'image' in sent:
+        return [image_of_url(sent['image'], '"image"')]
+    if not isinstance(sent['images'], list) or not sent['images']:
+        raise ValueError('"images" is not a list of data URLs')
+    return [image_of_url(url, f'image {k}') for k, url in enumerate(sent['images'], 1)]
+
+def sent_images(
     request:Any, # of Flask
-)->tuple[bytes, dict[str, Any]]: # the image file; the options that came with it
-    "The image in a request: a file of a form, JSON with a data URL, or the body itself."
-    options: dict[str, Any] = request.args.to_dict()
+)->Sent:
+    "The images in a request: the files of a form, JSON with data URLs, or the body itself."
+    from werkzeug.exceptions import RequestEntityTooLarge
+    options: dict[str, Any] = {}
     if request.mimetype == 'multipart/form-data':
-        return image_in_form(request), options
-    if request.mimetype == 'application/json':
+        images = images_in_form(request)
+        several = len(images) > 1
+    elif request.mimetype == 'application/json':
         sent = sent_json(request.get_data())
-        return image_in_json(sent), {**options, **sent}
-    return request.get_data(), options
+        options = sent
+        images = images_in_json(sent)
+        several = 'images' in sent
+    else:
+        images, several = [request.get_data()], False
+    if len(images) > MOST_IMAGES:
+        raise RequestEntityTooLarge
+    return Sent(images, several, options)
+
+def explain_in(
+    request:Any, # of Flask
+    options:dict[str, Any], # of `Sent`
+)->bool:
+    "Is an explanation wanted? Raises ValueError for anything but true and false."
+    texts = {'true': True, 'false': False}
+    wanted = [texts.get(text) for text in request.args.getlist('explain')]
+    wanted.append(options.get('explain', False))
+    if not all(isinstance(one, bool) for one in wanted):
+        raise ValueError('"explain" is true or false')
+    return any(wanted)
+
+def sent_page(
+    request:Any, # of Flask
+)->bytes:
+    "The only image in a request. Raises ValueError where there are several."
+    sent = sent_images(request)
+    if sent.several:
+        raise ValueError('one page at a time is read here: send one image')
+    return sent.images[0]
 
 # %% ../nbs/library/web_api.ipynb #116fd2d0
 def as_json(
@@ -85,7 +134,7 @@ def as_json(
 
 # %% ../nbs/library/web_api.ipynb #69f95d75
 SENTENCES = {
-    404: 'there is nothing here: the API has /api/predict, /api/read and /api/health',
+    404: 'there is nothing here: images go to /api/predict; /api/openapi.json describes the API',
     405: 'this address wants another method: images are sent by POST',
     413: f'this is too large: at most {LARGEST_BODY//1_000_000} MB are read',
     500: 'something went wrong here, not with what you sent',
@@ -150,8 +199,7 @@ def make_api(
     The page to draw on computes the network itself, from /api/network and /api/weights."""
     from flask import Blueprint, Response, request
     api, queue = Blueprint('api', __name__, url_prefix='/api'), Queue()
-    facts = dict(status='ok', model=known_as(network), parameters=count_parameters(network),
-                 version=__version__)
+    facts = health_of(network)
     described, numbers = network_files(network)
 
     @api.get('/health')
@@ -167,15 +215,17 @@ def make_api(
         return Response(numbers, mimetype='application/octet-stream')
 
     @api.post('/predict')
-    def one_digit()->dict[str, Any]:
-        image, options = or_client_error(sent_image, request)
-        explain = str(options.get('explain')).lower() in ('1', 'true')
-        return queue.result_of(lambda: predicted(image, network, explain))
+    def main_digits()->dict[str, Any]:
+        sent = or_client_error(sent_images, request)
+        explain = or_client_error(explain_in, request, sent.options)
+        if sent.several:
+            return queue.result_of(lambda: each_predicted(sent.images, network))
+        return queue.result_of(lambda: predicted(sent.images[0], network, explain))
 
     @api.post('/read')
     def many_digits()->dict[str, Any]:
-        image, _ = or_client_error(sent_image, request)
-        return queue.result_of(lambda: rows_of(image, network))
+        page = or_client_error(sent_page, request)
+        return queue.result_of(lambda: rows_of(page, network))
 
     return api
 
@@ -189,16 +239,56 @@ def known_as(
     except ValueError:
         return type(network).__name__
 
+def health_of(
+    network:nn.Module,
+)->dict[str, Any]:
+    "What /api/health answers."
+    return dict(status='ok', model=known_as(network), parameters=count_parameters(network),
+                version=__version__)
+
+def digit_in(
+    sent:bytes, # an image file
+    network:nn.Module,
+)->Seen:
+    "The main digit of an image that was sent."
+    image = or_client_error(open_image, sent)
+    return or_client_error(look_for, network, image, faults=(TooManyDigits,))
+
 def predicted(
     sent:bytes, # an image file
     network:nn.Module,
-    explain:bool, # also say what speaks for the answer
+    explain:bool=False, # also say what speaks for the answer
 )->dict[str, Any]:
-    "What /api/predict answers."
-    image = or_client_error(open_image, sent)
-    seen = or_client_error(look_for, network, image, faults=(TooManyDigits,))
-    p = classify([seen], network)[0]
-    return as_json(p) | (explanation(network, p.image, p.digit, image.rgb) if explain else {})
+    "What /api/predict answers to one image."
+    p = classify([digit_in(sent, network)], network)[0]
+    if not explain:
+        return as_json(p)
+    return as_json(p) | explanation(network, p.image, p.digit, open_image(sent).rgb)
+
+def digit_or_error(
+    sent:bytes, # an image file
+    network:nn.Module,
+)->Seen|dict[str, Any]:
+    "The main digit of one image among several, or what is wrong with the image."
+    from werkzeug.exceptions import BadRequest
+    try:
+        return digit_in(sent, network)
+    except BadRequest as e:
+        return {'error': e.description}
+
+def each_predicted(
+    sent:list[bytes], # image files
+    network:nn.Module,
+)->dict[str, Any]:
+    "What /api/predict answers to several images: an answer or an error for each, in their order."
+    found = [digit_or_error(image, network) for image in sent]
+    answers = [one if isinstance(one, dict) else {} for one in found]
+    for cut_out in (False, True):  # `classify` takes images of one kind at a time
+        digits = {k: one for k, one in enumerate(found)
+                  if isinstance(one, Seen) and (one.found < 1) == cut_out}
+        for k, p in zip(digits, classify(list(digits.values()), network)):
+            answers[k] = as_json(p)
+    return {'answers': answers}
 
 def row_as_json(
     row:list[Prediction], # digits from left to right

@@ -104,7 +104,7 @@ def test_an_explanation_comes_on_request(client):
     ours = predict(PHOTO)
     drops = covered_drops(shipped_model(), ours.image, 2)
     for sent in (
-        dict(data=PHOTO, query_string={'explain': '1'}),
+        dict(data=PHOTO, query_string={'explain': 'true'}),
         dict(json={'image': url(PHOTO, 'image/jpeg'), 'explain': True}),
     ):
         a = client.post('/api/predict', **sent).json
@@ -142,7 +142,7 @@ def test_a_network_of_ones_own_is_asked_instead():
 def test_every_network_explains_itself_and_shows_its_layers_if_they_are_a_chain(name):
     model = create_model(name)
     client = create_app(model).test_client()
-    reply = client.post('/api/predict', data=PHOTO, query_string={'explain': '1'})
+    reply = client.post('/api/predict', data=PHOTO, query_string={'explain': 'true'})
     assert reply.status_code == 200 and len(reply.json['covered']['drops']) == 7
     layers, weights = client.get('/api/network').json['layers'], client.get('/api/weights').data
     if name == 'ensemble':
@@ -348,7 +348,7 @@ def test_five_thousand_random_requests_get_a_sentence_and_never_status_500(clien
     paths = [
         '/api/predict',
         '/api/read',
-        '/api/predict?explain=1',
+        '/api/predict?explain=true',
         '/api/health',
         '/',
         '/api',
@@ -515,7 +515,12 @@ print(predict(raw.getvalue()).warning, '|', (memory() - before)/9_000**2)
 
 
 def test_options_and_methods_are_what_they_say(client):
-    assert 'covered' not in client.post('/api/predict?explain=0', data=SMALL).json
+    assert 'covered' not in client.post('/api/predict?explain=false', data=SMALL).json
+    for said in ('1', 'null', '', 'true&explain=x'):
+        reply = client.post(f'/api/predict?explain={said}', data=SMALL)
+        assert (reply.status_code, reply.json) == (400, {'error': '"explain" is true or false'})
+    sent = {'image': url(SMALL, 'image/png'), 'explain': 1}
+    assert client.post('/api/predict', json=sent).status_code == 400
     reply = client.get('/api/predict')
     assert reply.status_code == 405 and 'POST' in reply.headers['Allow']
     assert (

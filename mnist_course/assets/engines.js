@@ -81,7 +81,7 @@ export function server({base = './'} = {}) {  // base: where its /api is, and en
       return Promise.all(rows.map(row => Promise.all(row.map(withPixels))));
     },
     async finderOf(bytes) {
-      const address = `${base}api/predict?explain=1`;
+      const address = `${base}api/predict?explain=true`;
       return (await withMaps(await ask(address, bytes, 'application/octet-stream'))).finder;
     },
   };
