@@ -21,7 +21,13 @@ set_hypothesis_home_dir(
 )  # not in the checkout: tests change no file
 
 
-SHARING = {'browser', 'page', 'release', 'site'}  # files of which all tests share a slow fixture
+SHARING = {
+    'browser',
+    'frontend',
+    'page',
+    'release',
+    'site',
+}  # files of which all tests share a slow fixture
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
