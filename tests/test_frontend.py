@@ -25,7 +25,7 @@ from mnist_course.serve import create_app
 from mnist_course.web_page import policy
 from mnist_course.web_server import make_server, stop_server
 from test_page import DROP, draw, drawn_row, package, png
-from tools.frontend import build, install
+from tools.frontend import build, install, npm
 
 KEPT = '.kept img'
 ROWS = [[1, 2, 3], [4, 5, 6]]
@@ -52,7 +52,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def address(built):
-    server = make_server(create_app(frontend=built), port=0)
+    server = make_server(create_app(frontend=str(built)), port=0)
     threading.Thread(target=server.run, daemon=True).start()
     yield f'http://127.0.0.1:{server.effective_port}/'
     stop_server(server)
@@ -119,6 +119,23 @@ def test_a_3_a_7_and_a_page_of_digits_are_read(page, address, engine):
     asked_api = any('/api/' in url for url in page.asked)
     assert asked_api == (engine == 'the server')
     calm(page, address)
+
+
+def test_a_phone_offers_its_camera_and_shows_the_answer_below_the_photo(chromium, address):
+    screen = {'width': 360, 'height': 780}
+    page = chromium.new_page(viewport=screen, has_touch=True, is_mobile=True)
+    page.goto(address)
+    assert page.locator('.camera').is_visible()
+    page.locator('.camera input').set_input_files(
+        {'name': 'photo.png', 'mimeType': 'image/png', 'buffer': two_rows()}
+    )
+    assert read_in_photo(page) == ROWS
+
+    def top(name):
+        return page.locator(f'section:has(#{name})').bounding_box()['y']
+
+    assert top('draw') < top('photo') < top('read') < top('kept')
+    page.close()
 
 
 def test_a_digit_of_the_photo_is_boxed_where_it_is(page):
@@ -262,6 +279,17 @@ def test_it_is_small_and_does_what_the_policy_allows(built, page, address):
             document.body.append(script); })"""
     )
     assert blocked.startswith('script-src') and page.evaluate('window.attacked') is None
+
+
+def test_the_types_are_those_of_the_api(built, tmp_path):
+    "Else: `npm run types` writes them anew."
+    described = create_app().test_client().get('/api/openapi.json')
+    assert described.status_code == 200
+    (tmp_path / 'openapi.json').write_bytes(described.data)
+    files = [str(tmp_path / 'openapi.json'), '--output', str(tmp_path / 'api.ts')]
+    npm(built.parent, 'exec', '--', 'openapi-typescript', *files)
+    ours = (ROOT / 'frontend' / 'src' / 'api.ts').read_text(encoding='utf-8')
+    assert ours == (tmp_path / 'api.ts').read_text(encoding='utf-8')
 
 
 def test_without_a_build_or_with_other_classes_there_is_a_sentence(tmp_path):
