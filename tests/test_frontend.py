@@ -230,6 +230,7 @@ def test_corrections_are_kept_and_the_library_reads_them(page, address, engine, 
         assert predict(tmp_path / name).digit == read  # as the network saw it
         file = np.asarray(Image.open(tmp_path / name).convert('L'))
         assert file.shape == (28, 28) and any((file == image).all() for image in images)
+        assert file.max() > 200 and not file[0].any()  # ink white on black, as in MNIST
     page.get_by_label('Remove this 7').click()
     assert page.locator(KEPT).count() == 2
     page.get_by_text('Remove all').click()
