@@ -8,6 +8,7 @@ make notebooks   runs all notebooks in full and keeps their outputs (ARGS=03_tra
 make bench       measures, and writes benchmarks/bench.json and serve.json
 make serve       a page to draw on, and an API, at http://127.0.0.1:8000 (ARGS=--no-browser and other options of mnist_serve)
 make mutants     puts small faults into the library and says which of them no test sees (ARGS='evaluation --count 10'; two hours, goes on where it was)
+make frontend    the React app, in frontend/dist (needs npm); mnist_serve --frontend serves it
 make site        the course as a web site, in website/html (needs npm)
 make weights     trains the weights that ship with the package again
 make clean       removes .venv and the caches; keeps what you have trained (mnist_model.pth, its figures, data/) and your notebooks
@@ -27,7 +28,7 @@ READY := .venv/ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PYTHONUTF8 := 1
 
-.PHONY: help setup course train test notebooks bench serve mutants site weights clean
+.PHONY: help setup course train test notebooks bench serve mutants frontend site weights clean
 
 help: ; $(info $(HELP)) @:
 
@@ -72,6 +73,9 @@ mutants: $(READY)
 	@$(PIP) 'cosmic-ray>=8.7,<9'
 	@$(BIN)/python -m tools.mutants $(ARGS)
 
+frontend: $(READY)
+	@$(BIN)/python -m tools.frontend
+
 site: $(READY)
 	@$(BIN)/python -m tools.site.build $(ARGS)
 
@@ -79,7 +83,7 @@ weights: $(READY)
 	@$(BIN)/python benchmarks/weights.py $(ARGS)
 
 clean:
-	@rm -rf .venv build dist website/html mnist_course.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv build dist website/html frontend/dist frontend/public frontend/settings.json frontend/node_modules mnist_course.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find mnist_course nbs benchmarks tests tools website -name __pycache__ -prune -exec rm -rf {} +
 	@for f in data mnist_model.pth mnist_checkpoint.pth predictions.png training_history.png; do \
 	  if test -e $$f; then echo "kept: $$f"; fi; done

@@ -16,8 +16,10 @@ from torch import nn
 from .api_description import make_description
 from .commands import command, find_model, make_parser
 from .extras import require
+from .image_forms import reads_digits
 from .inference import shipped_model
 from .web_api import LARGEST_BODY, MOST_IMAGES, SENTENCES, make_api
+from .web_frontend import FRONTEND, make_frontend
 from .web_page import make_page
 from .web_server import address_of, make_server
 
@@ -54,10 +56,12 @@ def refused(
 # %% ../nbs/14_serve.ipynb #8dd9e2e6
 def create_app(
     model:nn.Module|None=None, # a trained network; None takes the one that ships with the package
+    frontend:str|None=None, # the folder of a built app, to be served in place of the page
 )->Any: # a Flask application
     """The API at /api, described at /api/openapi.json, and the page to draw on at /.
 
-    Images are read by one thread each. Raises ValueError without Flask."""
+    Images are read by one thread each. Raises ValueError without Flask, FileNotFoundError where
+    there is no app."""
     require('serve', 'flask')
     from flask import Flask
     from werkzeug.exceptions import HTTPException
@@ -67,7 +71,7 @@ def create_app(
     network = shipped_model() if model is None else model
     app.register_blueprint(make_api(network))
     app.register_blueprint(make_description(network))
-    app.register_blueprint(make_page())
+    app.register_blueprint(make_frontend(frontend) if frontend else make_page())
     app.register_error_handler(HTTPException, refused)
     app.after_request(careful)
     return app
@@ -105,10 +109,16 @@ def mnist_serve(
     p.add_argument('--port', type=port_number, default=8000, metavar='N',
                    help='the port (default: 8000; 0 takes a free one)')
     p.add_argument('--no-browser', action='store_true', help='do not open the page in a browser')
+    p.add_argument('--frontend', nargs='?', const=str(FRONTEND), metavar='FOLDER',
+                   help='serve the React app in place of the page, from the folder where it was '
+                        f'built (default: {FRONTEND.as_posix()}; `make frontend` builds it)')
     args = p.parse_args(argv)
     model, which = find_model(args)
+    if args.frontend and not reads_digits(model):
+        raise ValueError('the app reads digits, and this network has learned from other images: '
+                         'leave out --frontend')
     torch.set_num_threads(1)  # images come one by one, from several threads
-    server = make_server(create_app(model), args.host, args.port)
+    server = make_server(create_app(model, args.frontend), args.host, args.port)
     address = address_of(server, args.host)
     print(f'model: {which}')
     if args.host not in ('127.0.0.1', 'localhost', '::1'):

@@ -26,6 +26,7 @@ SHARING = {
     'addresses',
     'browser',
     'container',
+    'frontend',
     'page',
     'release',
     'site',

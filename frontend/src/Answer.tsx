@@ -1,0 +1,47 @@
+import {useEffect, useRef} from 'react';
+import type {Item} from './App';
+
+export function percent(part: number): string {
+  if (part > .995) return 'more than 99%';
+  return part < .005 ? 'less than 1%' : `${Math.round(100*part)}%`;
+}
+
+export function sentence({digit, confidence, warning}: Item): string {
+  return `${digit}, ${percent(confidence)} confident${warning ? `. ${warning}` : ''}`;
+}
+
+function paint(canvas: HTMLCanvasElement, pixels: Uint8Array) {  // as they are: ink 255 on 0
+  const image = new ImageData(28, 28);
+  pixels.forEach((ink, i) => image.data.set([ink, ink, ink, 255], 4*i));
+  canvas.getContext('2d')!.putImageData(image, 0, 0);
+}
+
+interface Props {
+  answer: Item | null;
+  onCorrect: (digit: number, png: string) => void;  // png: what the network saw, as a data URL
+}
+
+export function Answer({answer, onCorrect}: Props) {
+  const seen = useRef<HTMLCanvasElement>(null);
+  useEffect(() => paint(seen.current!, answer?.pixels ?? new Uint8Array(784)), [answer]);
+  const right = answer?.corrected ?? answer?.digit;
+  return <>
+    <div className="answer">
+      <output>{answer ? answer.digit : '?'}</output>
+      <canvas ref={seen} width="28" height="28" role="img" aria-label="What the network sees" />
+      <div>
+        <p>{answer ? `${percent(answer.confidence)} confident` : 'Draw or photograph a digit.'}</p>
+        <p className="warning">{answer?.warning}</p>
+      </div>
+    </div>
+    <p id="question">Wrong? Press the right digit. The bars show how likely the network thinks each one is.</p>
+    <div className="digits" role="group" aria-labelledby="question">
+      {[...Array(10).keys()].map(digit =>
+        <button type="button" key={digit} disabled={!answer?.box} aria-pressed={digit === right}
+          onClick={() => onCorrect(digit, seen.current!.toDataURL())}>
+          <span className="bar" style={{transform: `scaleY(${answer?.probs[digit] ?? 0})`}} />
+          {digit}
+        </button>)}
+    </div>
+  </>;
+}
