@@ -21,7 +21,8 @@ set_hypothesis_home_dir(
 )  # not in the checkout: tests change no file
 
 
-SHARING = {'browser', 'page', 'release', 'site'}  # files of which all tests share a slow fixture
+# files of which all tests share a slow fixture
+SHARING = {'browser', 'pack', 'page', 'release', 'site'}
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
