@@ -148,6 +148,12 @@ def test_it_says_its_size_first_and_holds_all_that_the_course_needs(made):
     assert b'\r' not in (folder / 'install.sh').read_bytes()  # sh would stumble
 
 
+def test_it_suits_every_python_of_this_version(made):
+    "The newest tqdm of the index needs a later one than the first."
+    wheel = next((made[0] / 'wheels').glob('tqdm-*'))
+    assert wheel.name.split('-')[1] == requirements()['tqdm']
+
+
 def test_the_clone_is_left_as_it_was(made):
     assert not (ROOT / 'build').exists() or not list((ROOT / 'build').rglob('pack.py'))
 
