@@ -89,6 +89,9 @@ def course_parser(
     p.add_argument('folder', nargs='?', default='course', metavar='FOLDER',
                    help='made if it is missing; files in it are kept (default: course)')
     p.add_argument('--no-lab', action='store_true', help='only put them there')
+    p.add_argument('--pack', nargs='?', const='mnist_pack', metavar='TARGET',
+                   help='instead, download all that the course needs, to install it where there '
+                        'is no internet: a folder or a .zip file (default: mnist_pack)')
     return p
 
 def open_lab(
@@ -108,6 +111,11 @@ def mnist_course(
 )->int: # the status of JupyterLab
     "Put the notebooks into a folder, and open them in JupyterLab."
     args = course_parser().parse_args(argv)
+    if args.pack:
+        from mnist_course.pack import pack_course
+        pack_course(args.pack)
+        print(f'{args.pack}: ready; README.txt in it says how to install the course')
+        return 0
     from mnist_course.course_files import copy_course
     written, kept = copy_course(args.folder)
     earlier = f', {kept} that were there are kept' if kept else ''

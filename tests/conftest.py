@@ -27,6 +27,7 @@ SHARING = {
     'browser',
     'container',
     'frontend',
+    'pack',
     'page',
     'release',
     'site',

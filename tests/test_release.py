@@ -118,6 +118,7 @@ def test_both_archives_hold_the_course_its_data_its_types_and_its_licences(built
         'assets/mnist/train-images-idx3-ubyte.gz',
         'assets/mnist_model.pth',
         'assets/draw.html',
+        'assets/pack/install.sh.in',
         *(p.relative_to(ROOT).as_posix() for p in notebooks()),
         'test_images/chalk_2.jpg',
         'benchmarks/bench.json',
