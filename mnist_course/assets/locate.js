@@ -67,7 +67,7 @@ async function lookAt(finder, {planes, width: w, height: h}, longest) {  // `loo
     .map(c => ({...c, x: c.x*across, y: c.y*down, w: c.w*across, h: c.h*down}));
   const parts = (marked, level) => components(marked, columns, level).filter(({area}) => area >= 3)
     .map(({box: [x, y, w, h]}) => [2*across*x, 2*down*y, 2*across*w, 2*down*h]);
-  return {cores, ink: parts(ink, MAYBE), signs: parts(other, .5), scale};
+  return {cores, scale, inkParts: () => parts(ink, MAYBE), signs: () => parts(other, .5)};
 }
 
 export function missed(ink, boxes) {  // what may be a digit and was not read

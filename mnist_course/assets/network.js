@@ -26,11 +26,11 @@ function convolve(values, {inputs, size, stride, padding, shape, spread, biases}
       for (let out = 0; out < outputs; out++) sums[to + out] += v*spread[from + out];
     }
   }
-  return transposed(sums, height*width, outputs);
+  return Float32Array.from(transposed(sums, height*width, outputs));
 }
 
 function transposed(numbers, rows, columns) {
-  const turned = new Float32Array(numbers.length);
+  const turned = new numbers.constructor(numbers.length);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
       turned[column*rows + row] = numbers[row*columns + column];
@@ -72,7 +72,7 @@ export const isSum = ({kind}) => kind === 'convolution' || kind === 'linear';
 
 function withNumbers(layers, numbers) {  // each layer gets its own part
   let used = 0;
-  const take = count => numbers.subarray(used, used += count);
+  const take = count => Float64Array.from(numbers.subarray(used, used += count));
   return layers.map(layer => {
     const [maps] = layer.shape;
     if (isSum(layer)) {

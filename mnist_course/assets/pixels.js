@@ -111,14 +111,19 @@ export function components(map, width, level = .5) {  // the spots above; a pixe
   const found = [];
   for (let start = 0; start < open.length; start++) {
     if (!open[start]) continue;
-    const spot = [start];
-    open[start] = 0;
-    for (const i of spot) {  // it grows meanwhile
-      const x = i % width;
-      for (const k of [x ? i - 1 : i, x < width - 1 ? i + 1 : i, i - width, i + width]) {
-        if (open[k]) spot.push(k);
-        open[k] = 0;
-      }
+    const spot = [];
+    const add = k => {
+      if (!open[k]) return;
+      open[k] = 0;
+      spot.push(k);
+    };
+    add(start);
+    for (let n = 0; n < spot.length; n++) {  // it grows meanwhile
+      const i = spot[n];
+      if (i % width) add(i - 1);
+      if (i % width < width - 1) add(i + 1);
+      add(i - width);
+      add(i + width);
     }
     found.push({box: boundingBox(spot, width), area: spot.length, places: spot});
   }

@@ -188,11 +188,12 @@ export async function readNumber(image, finder, model) {
     .filter(i => digits[i].confidence*all[i].confidence >= LEAST_OF_BOTH);
   const boxes = believed.map(i => digits[i].box);
   const answers = believed.map(i => all[i]);
-  const incomplete = missed(found.ink, boxes).map(part => nearest(boxes, part));
+  const signs = found.signs();
+  const incomplete = missed(found.inkParts(), boxes).map(part => nearest(boxes, part));
   answers.forEach((answer, i) => {
     if (incomplete.includes(i)) answer.warning ??= remarks.missed;
     else if (turns) answer.warning ??= remarks.turned;
-    else if (besideASign(boxes[i], found.signs)) answer.warning ??= remarks.beside;
+    else if (besideASign(boxes[i], signs)) answer.warning ??= remarks.beside;
   });
   return inRows(boxes).map(row => row.map(i => answers[i]));
 }
