@@ -47,7 +47,7 @@ def reader_settings(
 
 # %% ../nbs/library/web_page.ipynb #28eea766
 FILES = ('page.css', 'page.js', 'pad.js', 'upload.js', 'engines.js', 'pixels.js', 'locate.js',
-         'reader.js', 'network.js', 'inside.js', 'paint.js')
+         'reader.js', 'network.js', 'inside.js', 'elements.js', 'paint.js')
 
 def draw_page(
     engine:str='server', # 'server': a program answers; 'browser': the networks in the page

@@ -30,6 +30,7 @@ from mnist_course.image_forms import ImageForm
 from mnist_course.images import open_image
 from mnist_course.inference import predict, read_number, shipped_model
 from mnist_course.pages import make_page
+from mnist_course.remarks import REMARKS
 from mnist_course.serve import create_app
 from mnist_course.showing import images_in
 from mnist_course.web_explain import CORNERS, covered_drops, finder_view
@@ -354,8 +355,11 @@ def test_several_digits_are_read_in_rows_with_a_box_around_each(page, address, e
         return count/width; }""")
     assert green > 3  # six boxes around what is drawn on white in black
     until(page, '!document.getElementById("spotted").hidden')
-    page.locator('#number button', has_text='5').click()
+    five = page.locator('#number button', has_text='5')
+    five.click()
     until(page, 'document.querySelectorAll(".numbers table").length > 1')
+    assert page.inner_text('#whose') == 'The 5 of your image:'
+    assert page.locator('#views').is_hidden() and five.get_attribute('aria-pressed') == 'true'
     assert page.complaints == []
     assert all(url.startswith((address, 'data:', 'blob:')) for url in page.asked), page.asked
 
@@ -444,7 +448,7 @@ def by_hand(layer, given, maps: int, output: int, source: int, x: int, y: int) -
 def compare_level_3(shown: dict, sums: list, block: int) -> float:
     "How far the numbers that are shown are from PyTorch's, at most."
     layer, given, gives = sums[block]
-    output = int(re.search(r'map (\d+)', shown['title'])[1])
+    output = int(re.search(r'(?:map|score of the) (\d+)', shown['title'])[1])
     source = 0 if shown['input'] == 'the image' else int(shown['input'].split()[1])
     at = re.search(r'row (\d+), column (\d+)', shown['sentence'])
     y, x = map(int, at.groups()) if at else (0, 0)
@@ -459,7 +463,7 @@ def compare_level_3(shown: dict, sums: list, block: int) -> float:
     if others:
         far.append(abs(others[0] - (total - share - wanted['bias'])))
     assert len(others) == (maps > 1)
-    said = float(re.search(r'the sum is (\S+)\.', shown['sentence'])[1].replace('−', '-'))
+    said = float(re.search(r' is (\S+)\. The kernel', shown['sentence'])[1].replace('−', '-'))
     far.append(abs(said - total))
     for name in ('window', 'kernel', 'products'):
         numbers = np.array(shown['tables'][name])
@@ -525,8 +529,8 @@ def test_the_levels_can_be_reached_by_keyboard_and_follow_the_drawing(page, serv
     strip(page, 2).focus()
     for key in ('ArrowRight', 'ArrowRight', 'ArrowDown', 'ArrowLeft'):
         page.keyboard.press(key)
-    assert strip(page, 2).get_attribute('aria-valuenow') == '17'
-    assert page.evaluate(LEVELS)['title'].startswith('Level 2: map 17 of convolution 2,')
+    assert strip(page, 2).get_attribute('aria-valuenow') == '16'
+    assert page.evaluate(LEVELS)['title'].startswith('Level 2: map 16 of convolution 2,')
     page.locator('.large canvas').first.focus()
     before = page.evaluate(LEVELS)
     page.keyboard.press('ArrowUp')
@@ -577,6 +581,50 @@ def test_what_matters_and_what_the_finder_sees_are_the_librarys(page, address, e
     blue = view[..., 2] - view[..., 0] > 100
     ink = (wanted[..., 0] > 200) & (wanted[..., 1] < 30)
     assert ink.sum() > 100 and blue[ink].mean() > 0.99  # ink that is not the middle of a digit
+
+
+def test_the_page_names_no_digit_where_none_was_found(page, server):
+    page.goto(server)
+    draw(page, 7, np.random.default_rng(2))
+    reads(page, '7')
+    answer = web_api.as_json(predict(PHOTO)) | {'warning': REMARKS['nothing']}
+    page.route('**/api/predict', lambda route: route.fulfill(json=answer))
+    draw(page, 1, np.random.default_rng(2))
+    until(page, 'document.getElementById("sure").textContent === "No digit was found."')
+    reads(page, '?')
+    assert page.locator('#levels').is_hidden() and page.inner_text('#warning') == ''
+    answer |= {'warning': REMARKS['several'].format(count=2)}  # what follows is for programmers
+    draw(page, 1, np.random.default_rng(2))
+    until(page, 'document.getElementById("warning").textContent.endsWith("this is one of them")')
+
+
+def test_until_something_is_chosen_the_most_striking_map_is_shown(page, server):
+    page.goto(server)
+    for digit in (3, 1):
+        draw(page, digit, np.random.default_rng(5))
+        reads(page, str(digit))
+        until(page, SETTLED)
+        shown = page.evaluate(LEVELS)
+        assert np.ptp(shown['tables']['window']) > 0.5  # not blank paper
+        page.locator('#pad .clear').click()
+        reads(page, '?')
+
+
+def test_a_number_that_was_pressed_stays_when_the_pointer_leaves(page, server):
+    page.goto(server)
+    draw(page, 3, np.random.default_rng(5))
+    reads(page, '3')
+    until(page, SETTLED)
+    whole = page.locator('.large canvas').first
+    whole.hover(position={'x': 30, 'y': 30})
+    whole = page.locator('.large canvas').first
+    whole.click(position={'x': 60, 'y': 60})
+    pressed = page.evaluate(LEVELS)['sentence']
+    page.locator('.large canvas').first.hover(position={'x': 90, 'y': 20})
+    assert page.evaluate(LEVELS)['sentence'] == pressed
+    page.locator('.term').first.click()
+    page.locator('.large canvas').first.hover(position={'x': 90, 'y': 20})
+    assert page.evaluate(LEVELS)['sentence'] != pressed
 
 
 def test_the_page_is_light():

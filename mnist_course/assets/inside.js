@@ -1,128 +1,24 @@
 // Inside the network, on three linked levels: all of its maps, one map and where it comes from, and
-// one multiplication with its numbers.
+// one number of it with all that adds up to it.
 //   import {createInside} from './inside.js';
-//   const inside = createInside(element, network);  inside.show(pixels)   network: by network.js
-import {isSum} from './network.js';
-import {paintAt, paintMap, strongest} from './paint.js';
+//   const inside = createInside(element, network);  inside.show(pixels, names)
+// network is what network.js makes; names are those of the classes.
+import {arrow, createStrip, frame, howToPaint, joined, make, say} from './elements.js';
+import {sign, smallMap, sumTable, table, written} from './elements.js';
+import {strongest} from './paint.js';
 
 const SHOWN = 3;  // of the maps that a map comes from; the others are counted
 const LARGEST_TABLE = 49;  // a window of more numbers is not written out
-const MARK = '#CC79A7';
 
 const NAMES = {
   convolution: 'convolution', linear: 'linear layer', pooling: 'max-pooling',
   normalization: 'normalization', relu: 'ReLU',
 };
-
-export function make(tag, given = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), given);
-  element.append(...children);
-  return element;
-}
-
-function say(element, {role, ...aria}) {  // to those who hear the page
-  if (role) element.setAttribute('role', role);
-  for (const [name, value] of Object.entries(aria)) element.setAttribute(`aria-${name}`, value);
-}
-
-export function written(v) {
-  return (Math.abs(v) < 5e-5 ? 0 : v).toFixed(4).replace('-', '−');
-}
-
-const HOW_TO_READ = 'Each small image is a map: what one kernel of a layer has found. In the maps '
-  + 'of a layer’s sums, blue is more than 0 and orange is less. After ReLU, nothing is less than '
-  + '0, and darker is more. Choose any map to see where it comes from.';
-
-const isInk = ({kind}) => kind === 'pixels' || kind === 'relu';
-
-function howToPaint(layer, values) {  // paper is white, whatever number it has
-  const {kind, mean, std} = layer;
-  if (kind === 'pixels') return {low: -mean/std, high: (1 - mean)/std};
-  return {signed: !isInk(layer), high: strongest(values)};
-}
-
-function sizeOf({shape: [maps, height, width]}) {
-  if (width === 1) return `${maps} numbers`;
-  return maps === 1 ? `${width} × ${height}` : `${maps} maps of ${width} × ${height}`;
-}
-
-function arrow(key) {
-  return {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[key];
-}
-
-// All maps of a layer in one canvas; one of them is marked. It is a slider for the keyboard.
-function createStrip(layer, title, onChoose) {
-  const [count, height, width] = layer.shape;
-  const across = count <= 10 ? count : width === 1 ? 32 : 16;
-  const zoom = width === 1 ? 6 : width < 5 ? 2 : 1;
-  const cell = width*zoom + 2;
-  const canvas = make('canvas', {tabIndex: 0});
-  Object.assign(canvas, {width: across*cell, height: Math.ceil(count/across)*cell});
-  const context = canvas.getContext('2d');
-  say(canvas, {role: 'slider', label: title, valuemin: 0, valuemax: count - 1});
-  const place = k => [k % across*cell, Math.floor(k/across)*cell];
-
-  function paint(values, marked) {
-    const how = howToPaint(layer, values);
-    const image = new ImageData(canvas.width, canvas.height);
-    image.data.fill(255);
-    const size = width*height;
-    for (let k = 0; k < count; k++) {
-      const [x, y] = place(k);
-      paintAt(image, values.subarray(k*size, (k + 1)*size), width, x + 1, y + 1, zoom, how);
-    }
-    context.putImageData(image, 0, 0);
-    const value = marked ?? 0;
-    say(canvas, {valuenow: value, valuetext: `${value} of 0 to ${count - 1}`});
-    if (marked === null) return;
-    const [x, y] = place(marked);
-    Object.assign(context, {strokeStyle: MARK, lineWidth: 1});
-    context.strokeRect(x + .5, y + .5, cell - 1, cell - 1);
-  }
-
-  canvas.addEventListener('pointerdown', event => {
-    const box = canvas.getBoundingClientRect();
-    const column = Math.floor((event.clientX - box.left)*across/box.width);
-    const row = Math.floor((event.clientY - box.top)*canvas.height/cell/box.height);
-    const chosen = row*across + column;
-    if (chosen >= 0 && chosen < count) onChoose(chosen, true);
-  });
-  canvas.addEventListener('keydown', event => {
-    const step = arrow(event.key);
-    if (!step) return;
-    event.preventDefault();
-    const now = Number(canvas.getAttribute('aria-valuenow'));
-    onChoose(Math.min(count - 1, Math.max(0, now + step[0] + across*step[1])));
-  });
-  const caption = make('figcaption', {textContent: `${title}: ${sizeOf(layer)}`});
-  return {figure: make('figure', {className: 'strip'}, caption, canvas), paint};
-}
-
-function smallMap(values, width, height, how, caption, className = '') {
-  const canvas = make('canvas');
-  paintMap(canvas, values, width, height, how);
-  say(canvas, {role: 'img', label: caption});
-  const label = make('figcaption', {textContent: caption});
-  return make('figure', {className: `small ${className}`}, canvas, label);
-}
-
-const joined = (text, element) => make('div', {className: 'signed'}, sign(text), element);
-const sign = text => make('span', {className: 'sign', textContent: text});
-
-function mark(canvas, left, top, size) {
-  const context = canvas.getContext('2d');
-  Object.assign(context, {strokeStyle: MARK, lineWidth: .6});
-  context.strokeRect(left, top, size, size);
-}
-
-function table(caption, numbers, size) {
-  const body = make('tbody');
-  for (let row = 0; row < size; row++) {
-    const some = numbers.slice(row*size, (row + 1)*size);
-    body.append(make('tr', {}, ...some.map(v => make('td', {textContent: written(v)}))));
-  }
-  return make('table', {}, make('caption', {textContent: caption}), body);
-}
+const HOW_TO_READ = 'Each small image is a map: what one kernel found, place by place. A layer '
+  + 'first computes weighted sums: blue is above 0, orange is below. Max-pooling shrinks each map, '
+  + 'normalization shifts and rescales it, and ReLU turns everything below 0 into 0; after that, '
+  + 'darker is more. Colors are scaled to the strongest number shown, so compare them within a '
+  + 'strip. Choose any map to see where it comes from.';
 
 function howStriking(values) {  // the strongest number of a map that is blank where nothing is
   const middle = [...values].sort((a, b) => a - b)[Math.floor(values.length/2)];
@@ -142,8 +38,12 @@ function placeToShow(values, width) {  // where a sum is largest; not at the edg
 
 export function createInside(element, network) {
   const {layers, blocks} = network;
+  const lastBlock = blocks.length - 1;
   const chosen = {block: 0, map: null, input: null, place: null};
+  let byHand = false;  // until then, what is shown is what is most striking
+  let pinned = false;  // a number that was pressed stays when the pointer leaves
   let maps = null;
+  let names = [];
 
   const first = make('div', {className: 'strips'});
   const second = make('div', {className: 'terms'});
@@ -152,7 +52,7 @@ export function createInside(element, network) {
   const detail = make('div', {className: 'detail'});
   const sentence = make('p');
   const heading = textContent => make('h3', {textContent});
-  detail.append(title, second, heading('Level 3: one multiplication'), sentence, third);
+  detail.append(title, second, heading('Level 3: one number of the sum'), sentence, third);
   const whole = make('div', {}, heading('Level 1: the whole network'), first);
   element.replaceChildren(make('p', {textContent: HOW_TO_READ}), whole, detail);
 
@@ -166,16 +66,18 @@ export function createInside(element, network) {
   const strips = blocks.flatMap(({sums, result}, block) => {
     const choose = (map, byPointer) => {
       select({block, map, input: null, place: null});
-      const hidden = title.getBoundingClientRect().top > innerHeight - 100;
+      const {top} = title.getBoundingClientRect();
+      const hidden = top < 0 || top > innerHeight - 100;
       if (byPointer && hidden) title.scrollIntoView();
     };
-    const last = block === blocks.length - 1;
-    const sum = createStrip(layers[sums], last ? 'scores of the classes' : nameOf(block), choose);
+    const called = block === lastBlock ? 'scores' : nameOf(block);
+    const sum = createStrip(layers[sums], called, choose);
     first.append(sum.figure);
     const made = [{block, layer: sums, ...sum}];
     if (result > sums) {
       const after = layers.slice(sums + 1, result + 1).map(({kind}) => NAMES[kind]);
-      const strip = createStrip(layers[result], `after ${after.join(', ')}`, choose);
+      const then = `after ${after.join(', ')}`;
+      const strip = createStrip(layers[result], then, choose, `${called}, ${then}`);
       first.append(strip.figure);
       made.push({block, layer: result, ...strip});
     }
@@ -194,6 +96,8 @@ export function createInside(element, network) {
   }
 
   function select(change) {
+    byHand = true;
+    pinned = false;
     Object.assign(chosen, change);
     if (maps) paint();
   }
@@ -217,15 +121,15 @@ export function createInside(element, network) {
     return [values, width, height, howToPaint(layers[k - 1], values)];
   }
 
-  function term(k, input, share, output) {  // map × kernel = what it gives
+  function term(k, input, share, output, high) {  // map × kernel = what it adds
     const {size, shape: [, height, width]} = layers[k];
     const name = k === 1 ? 'the image' : `map ${input}`;
     const pressed = chosen.input === input;
-    const signed = {signed: true};
     const source = smallMap(...before(k, input), name);
-    const kernel = smallMap(network.kernelOf(k, input, output), size, size, signed, 'kernel');
-    const gives = smallMap(share, width, height, signed, 'its share');
-    const equation = [source, sign('×'), kernel, sign('='), gives];
+    const weights = network.kernelOf(k, input, output);
+    const kernel = smallMap(weights, size, size, {signed: true}, 'kernel');
+    const adds = smallMap(share, width, height, {signed: true, high}, 'what it adds');
+    const equation = [source, sign('×'), kernel, sign('='), adds];
     const button = make('button', {type: 'button', className: 'term'}, ...equation);
     say(button, {pressed});
     button.addEventListener('click', () => {
@@ -234,7 +138,7 @@ export function createInside(element, network) {
     });
     if (pressed) {
       const {left, top} = network.sumAt(maps, k, input, output, ...chosen.place);
-      mark(source.querySelector('canvas'), left, top, size);
+      frame(source.querySelector('canvas'), left, top, size);
     }
     return button;
   }
@@ -242,12 +146,15 @@ export function createInside(element, network) {
   function sumMap(k, output) {  // the sum, in which one number is chosen
     const [, height, width] = layers[k].shape;
     const values = one(k, output);
-    const figure = smallMap(values, width, height, {signed: true}, 'the sum', 'large');
+    const caption = width === 1 ? 'the sum' : 'the sum (hover or tap)';
+    const figure = smallMap(values, width, height, {signed: true}, caption, 'large');
     const canvas = figure.querySelector('canvas');
-    mark(canvas, ...chosen.place, 1);
     if (width === 1) return figure;
+    const [column, row] = chosen.place;
+    frame(canvas, column, row, 1);
     canvas.tabIndex = 0;
-    say(canvas, {role: 'application', label: 'the sum: choose a number by pointer or arrow keys'});
+    const number = written(values[row*width + column]);
+    say(canvas, {role: 'application', label: `row ${row}, column ${column} of the sum: ${number}`});
     const inside = (v, most) => Math.min(most - 1, Math.max(0, v));
     const choose = event => {
       const box = canvas.getBoundingClientRect();
@@ -255,8 +162,11 @@ export function createInside(element, network) {
       const y = Math.floor((event.clientY - box.top)*height/box.height);
       choosePlace([inside(x, width), inside(y, height)]);
     };
-    canvas.addEventListener('pointermove', choose);
-    canvas.addEventListener('pointerdown', choose);
+    canvas.addEventListener('pointermove', event => { if (!pinned) choose(event); });
+    canvas.addEventListener('pointerdown', event => {
+      choose(event);
+      pinned = true;
+    });
     canvas.addEventListener('keydown', event => {
       const step = arrow(event.key);
       if (!step) return;
@@ -269,6 +179,7 @@ export function createInside(element, network) {
   }
 
   function choosePlace(place) {
+    byHand = true;
     if (String(place) === String(chosen.place)) return;
     chosen.place = place;
     paintSecond();
@@ -280,8 +191,12 @@ export function createInside(element, network) {
     const {sums: k, result} = blocks[block];
     const {shares, order} = inputsOf(k, output);
     if (!order.slice(0, SHOWN).includes(chosen.input)) chosen.input = order[0];
-    title.textContent = `Level 2: map ${output} of ${nameOf(block)}, and where it comes from`;
-    const terms = order.slice(0, SHOWN).map(input => term(k, input, shares[input], output));
+    const what = block === lastBlock ? `the score of the ${names[output]}`
+      : `map ${output} of ${nameOf(block)}`;
+    title.textContent = `Level 2: ${what}, and where it comes from`;
+    const shown = order.slice(0, SHOWN);
+    const high = Math.max(...shown.map(input => strongest(shares[input])));
+    const terms = shown.map(input => term(k, input, shares[input], output, high));
     const others = order.length - terms.length;
     const parts = terms.map((t, i) => i ? joined('+', t) : t);
     if (others) parts.push(sign(`+ ${others} more`));
@@ -296,16 +211,24 @@ export function createInside(element, network) {
     second.replaceChildren(...parts);
   }
 
+  function numberName() {  // of the number that level 3 explains
+    const {block, map: output, place: [column, row]} = chosen;
+    if (block === lastBlock) return `The score of the ${names[output]}`;
+    if (layers[blocks[block].sums].shape[2] === 1) return `The number ${output}`;
+    return `The number in row ${row}, column ${column} of the sum (counting from 0)`;
+  }
+
   function paintThird() {
     const {block, map: output, input, place} = chosen;
     const k = blocks[block].sums;
     const {size, inputs} = layers[k];
     const found = network.sumAt(maps, k, input, output, ...place);
-    const from = k === 1 ? 'the image' : `map ${input}`;
-    const where = layers[k].shape[2] === 1 ? '' : ` in row ${place[1]}, column ${place[0]}`;
-    sentence.textContent = `The number${where} of the sum is ${written(found.total)}. The window `
-      + `of ${from} that is framed above gets multiplied by the kernel, number by number. All `
-      + 'products are added up.';
+    const others = inputs > 1 ? ', what the other maps add,' : '';
+    const window = size === 1 ? 'the number' : 'the framed window';
+    sentence.textContent = `${numberName()} is ${written(found.total)}. The kernel is multiplied, `
+      + `number by number, with ${window} of ${k === 1 ? 'the image' : `map ${input}`}. Then `
+      + `everything is added up: these products${others} and the bias.`
+      + (k === 1 ? ` Blank paper is ${written(howToPaint(layers[0]).low)}.` : '');
     const parts = [];
     if (size*size <= LARGEST_TABLE) {
       parts.push(
@@ -317,34 +240,25 @@ export function createInside(element, network) {
     const lines = [[products, found.sum]];
     if (inputs > 1) lines.push([`the other ${inputs - 1} maps add`, found.others]);
     lines.push(['the bias', found.bias], ['all together', found.total]);
-    const rows = lines.map(([what, v]) => {
-      const name = make('th', {scope: 'row', textContent: what});
-      return make('tr', {}, name, make('td', {textContent: written(v)}));
-    });
-    const caption = make('caption', {textContent: 'added up'});
-    const sum = make('table', {className: 'sum'}, caption, make('tbody', {}, ...rows));
-    third.replaceChildren(...parts, sum);
+    third.replaceChildren(...parts, sumTable('added up', lines));
   }
 
   function paint() {
     const k = blocks[chosen.block].sums;
     const [count, , width] = layers[k].shape;
     chosen.map ??= strongestOf(count, map => howStriking(one(blocks[chosen.block].result, map)));
-    if (!chosen.place) {
-      chosen.place = placeToShow(one(k, chosen.map), width);
-    }
+    chosen.place ??= placeToShow(one(k, chosen.map), width);
     paintFirst();
     paintSecond();
     paintThird();
   }
 
   return {
-    show(pixels) {
+    show(pixels, namesOfClasses) {
+      names = namesOfClasses;
       maps = network.run(pixels);
+      if (!byHand) Object.assign(chosen, {map: null, input: null, place: null});
       paint();
     },
-    chosen,
-    select,
-    sums: layers.filter(isSum).length,
   };
 }

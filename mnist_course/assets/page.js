@@ -1,7 +1,8 @@
 // The page to draw on: what is drawn or dropped goes to an engine, and its answers are shown. The
 // engine is a server (`mnist_serve`) or, on the static web site, the same two networks in the page.
+import {make} from './elements.js';
 import {browser, server} from './engines.js';
-import {createInside, make} from './inside.js';
+import {createInside} from './inside.js';
 import {createNetwork} from './network.js';
 import {createPad} from './pad.js';
 import {paintCovered, paintFinder, paintMap} from './paint.js';
@@ -18,6 +19,11 @@ const WIDEST = 840;  // pixels of a photo on the page
 // an answer
 
 const nameOf = answer => answer.label ?? String(answer.digit);
+const found = answer => answer && answer.warning !== settings.remarks.nothing;
+
+function warningOf({warning}) {  // without the hint for those who program
+  return warning?.split('; `')[0] ?? '';
+}
 
 function percent(v) {
   return v > .995 ? 'more than 99%' : v < .005 ? 'less than 1%' : `${Math.round(100*v)}%`;
@@ -45,17 +51,19 @@ function showBars(answer) {
     item.querySelector('.share').textContent = !some ? '' : p > .995 ? '>99%' : percent(p);
     item.querySelector('.bar').style.transform = `scaleY(${p})`;
     if (name) item.querySelector('.name').textContent = item.title = name;
+    item.setAttribute('aria-label', answer ? `${name}: ${percent(p)}` : name ?? '');
   });
 }
 
-function showAnswer(answer) {
+function showAnswer(read) {
+  const answer = found(read) ? read : null;
   const name = answer ? nameOf(answer) : '?';
   $('digit').textContent = name;
   $('digit').classList.toggle('none', !answer);
   $('digit').classList.toggle('long', name.length > 2);
-  const sure = answer && `${percent(answer.confidence)} confident`;
-  $('sure').textContent = sure ?? 'Draw, as large as you like.';
-  $('warning').textContent = answer?.warning ?? '';
+  const nothing = read ? 'No digit was found.' : 'Draw, as large as you like.';
+  $('sure').textContent = answer ? `${percent(answer.confidence)} confident` : nothing;
+  $('warning').textContent = answer ? warningOf(answer) : '';
   showBars(answer);
   paintMap($('seen'), answer?.pixels ?? new Uint8Array(28*28), 28, 28, {high: 255});
   const seen = answer ? `the digit at 28 by 28 pixels, read as ${name}` : 'nothing yet';
@@ -64,7 +72,8 @@ function showAnswer(answer) {
 
 function inWords(answer) {
   if (!answer) return 'The pad is blank.';
-  const warning = answer.warning ? `. ${answer.warning}` : '';
+  if (!found(answer)) return 'No digit was found.';
+  const warning = answer.warning ? `; ${warningOf(answer)}` : '';
   return `${nameOf(answer)}, ${percent(answer.confidence)} confident${warning}`;
 }
 
@@ -78,10 +87,13 @@ async function openInside() {
   inside = createInside($('network'), createNetwork(described));
 }
 
-function showInside(answer) {
-  $('empty').hidden = Boolean(answer);
-  $('levels').hidden = !answer;
-  if (answer) inside?.show(answer.pixels);
+function showInside(answer, whose = '') {
+  const shown = found(answer);
+  $('empty').hidden = Boolean(shown);
+  $('levels').hidden = !shown;
+  $('views').hidden = Boolean(whose);  // they are about the drawing
+  $('whose').textContent = whose;
+  if (shown) inside?.show(answer.pixels, answer.classes ?? [...'0123456789']);
 }
 
 function showExplanation(answer, {covered, finder}) {
@@ -109,10 +121,11 @@ async function readOnce(finished) {
     const answer = pad.strokes().length ? await engine.read(pad) : null;
     showAnswer(answer);
     showInside(answer);
+    for (const button of $('number').children) button.removeAttribute('aria-pressed');
     document.body.dataset.milliseconds = Math.round(performance.now() - asked);
     if (finished) $('said').textContent = inWords(answer);
     isStale(Boolean(answer));
-    if (!answer || !finished || next) return;
+    if (!found(answer) || !finished || next) return;
     const explanation = await engine.explain(pad, answer);
     if (next) return;
     showExplanation(answer, explanation);
@@ -154,9 +167,11 @@ function showPhoto(picture, digits) {
 function digitButton(answer) {  // one digit of a photo, which can be looked at above
   const button = make('button', {type: 'button', textContent: nameOf(answer)});
   button.addEventListener('click', () => {
-    showInside(answer);
-    isStale(true);
-    $('inside').scrollIntoView({block: 'nearest'});
+    for (const other of $('number').children) other.setAttribute('aria-pressed', other === button);
+    const whose = `The ${nameOf(answer)} of your image:`;
+    showInside(answer, whose);
+    $('said').textContent = whose;
+    $('inside').scrollIntoView();
   });
   return button;
 }
@@ -169,11 +184,11 @@ function showNumber(rows) {
 }
 
 function aboutAll(digits, others) {
-  const warnings = [...new Set(digits.map(({warning}) => warning).filter(Boolean))];
+  const warnings = [...new Set(digits.map(warningOf).filter(Boolean))];
   if (others) warnings.push('only the first image was read');
   const least = Math.min(...digits.map(({confidence}) => confidence));
   const which = digits.length === 1 ? '' : 'the least confident digit: ';
-  return `${which}${percent(least)} confident${warnings.length ? `. ${warnings.join('; ')}` : ''}`;
+  return `${which}${percent(least)} confident${['', ...warnings].join('; ')}`;
 }
 
 let photos = 0;
@@ -235,7 +250,7 @@ openInside().catch(() => {});  // the page reads without it
 
 function theme(name) {
   document.documentElement.dataset.theme = name;
-  $('theme').textContent = name === 'dark' ? 'Light' : 'Dark';
+  $('theme').textContent = name === 'dark' ? 'Light mode' : 'Dark mode';
 }
 theme(matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
 $('theme').addEventListener('click', () => {

@@ -48,7 +48,8 @@ export function paintCovered(canvas, pixels, {square, corners, drops}) {
     }
   }));
   const mean = heat.map((v, i) => v/count[i]);
-  const image = asImage(mean, 28, 28, {signed: true});
+  // below 1, what the colors would show is rounding
+  const image = asImage(mean, 28, 28, {signed: true, high: Math.max(1, strongest(mean))});
   pixels.forEach((ink, i) => {  // the digit, as a shadow
     for (let k = 0; k < 3; k++) image.data[4*i + k] *= 1 - .45*ink/255;
   });
