@@ -45,6 +45,10 @@ def called(
     "A reference to a schema."
     return {'$ref': f'#/components/schemas/{name}'}
 
+FINDER = {'oneOf': [DATA_URL, {'type': 'null'}],
+          'description': 'with explain: what the finder sees, as a PNG file: red is ink of digits, '
+                         'green their middles, blue other writing; null for a network that reads '
+                         'other things than digits'}
 SCHEMAS: dict[str, dict[str, Any]] = {
     'Answer': an_object({
         'digit': {'type': 'integer', 'minimum': 0,
@@ -60,10 +64,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         'image': DATA_URL | {'description': 'what the network saw: a PNG file of 28 × 28 pixels'},
     }, classes=a_list({'type': 'string'}, minItems=2) | {
         'description': 'the names of the answers, if the network has learned others than digits'},
-       covered=called('Covered'), finder={'oneOf': [DATA_URL, {'type': 'null'}],
-        'description': 'with explain: what the finder sees, as a PNG file: red is ink of digits, '
-                       'green their middles, blue other writing; null if it was not asked'}),
-    'Covered': an_object({
+       occlusion=called('Occlusion'), finder=FINDER),
+    'Occlusion': an_object({
         'square': {'type': 'integer', 'description': 'pixels: the side of the paper'},
         'corners': a_list({'type': 'integer'}) | {'description': 'where it begins, in pixels'},
         'drops': a_list(a_list({'type': 'number'})) | {'description': 'of the score, in rows'}}) | {
@@ -74,7 +76,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                    | {'description': 'for each image, in the order in which they were sent'}}),
     'Rows': an_object({
         'rows': a_list(a_list(called('Answer'), minItems=1))
-                | {'description': 'from top to bottom, and each from left to right'}}),
+                | {'description': 'from top to bottom, and each from left to right'}},
+        finder=FINDER),
     'Error': an_object({
         'error': {'type': 'string', 'description': 'what is wrong, in a sentence'}}),
     'Network': an_object({
@@ -91,19 +94,21 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 # %% ../nbs/library/api_description.ipynb #c062194b
 FILE = {'type': 'string', 'format': 'binary'}
 FORM = 'multipart/form-data'
-ONE_IMAGE = {'type': 'object', 'properties': {'image': DATA_URL}, 'required': ['image'],
-             'not': {'required': ['images']}}
-EXPLAIN = {'type': 'boolean',
-           'description': 'also say what speaks for the answer, and what the finder sees'}
-ONE_DIGIT = ONE_IMAGE | {'properties': {'image': DATA_URL, 'explain': EXPLAIN}}
+EXPLAIN = {'type': 'boolean', 'description': 'also say what the finder sees, and, for one digit, '
+                                             'what speaks for the answer'}
+ASKED = {'parameters': [{'name': 'explain', 'in': 'query', 'schema': EXPLAIN}]}
+ONE_IMAGE = {'type': 'object', 'properties': {'image': DATA_URL, 'explain': EXPLAIN},
+             'required': ['image'], 'not': {'required': ['images']}}
 SEVERAL_IMAGES = {'type': 'object', 'required': ['images'], 'not': {'required': ['image']},
-                  'properties': {'images': a_list(DATA_URL, minItems=1, maxItems=MOST_IMAGES)}}
+                  'properties': {'images': a_list(DATA_URL, minItems=1, maxItems=MOST_IMAGES),
+                                 'explain': EXPLAIN}}
 
 def a_form(
     image:dict[str, Any], # the schema of its field
 )->dict[str, Any]:
     "A form with a field for files."
-    return {'schema': {'type': 'object', 'properties': {'image': image}, 'required': ['image']}}
+    fields = {'image': image, 'explain': EXPLAIN}
+    return {'schema': {'type': 'object', 'properties': fields, 'required': ['image']}}
 
 def a_body(
     form:dict[str, Any], # the schema of its field
@@ -178,12 +183,11 @@ def paths_of(
                        {'oneOf': [called('Answer'), called('Answers')]},
                        {'one image': one, 'several images': several}),
             a_body(a_list(FILE, minItems=1, maxItems=MOST_IMAGES),
-                   {'oneOf': [ONE_DIGIT, SEVERAL_IMAGES]}, either))
-            | {'parameters': [{'name': 'explain', 'in': 'query', 'schema': EXPLAIN}]}},
+                   {'oneOf': [ONE_IMAGE, SEVERAL_IMAGES]}, either)) | ASKED},
         '/api/read': {'post': an_operation(
             'read', 'all the digits of a page',
             a_response('an answer for each digit, row by row', called('Rows'), {'rows': rows}),
-            a_body(FILE, ONE_IMAGE, one_image))},
+            a_body(FILE, ONE_IMAGE, one_image)) | ASKED},
         '/api/network': {'get': an_operation(
             'network', 'the layers of the network, as `layer_chain` describes them',
             a_response('the layers, without their numbers', called('Network'),

@@ -59,14 +59,14 @@ def pooling(
     return (dict(kind='pooling', size=size), []) if isinstance(size, int) else None
 
 def normalization(m:nn.BatchNorm2d, *_:Any)->Layer|None:
-    "What batch normalization does once it has been trained: a factor and a summand for each map."
+    "What batch normalization does once it has been trained: a scale and a shift for each map."
     if m.running_mean is None or m.running_var is None:
         return None
-    factor = (m.running_var + m.eps).rsqrt()
+    scale = (m.running_var + m.eps).rsqrt()
     if m.affine:
-        factor = factor*m.weight
-    summand = zeros_or(m.bias, m.num_features) - m.running_mean*factor
-    return dict(kind='normalization'), [factor, summand]
+        scale = scale*m.weight
+    shift = zeros_or(m.bias, m.num_features) - m.running_mean*scale
+    return dict(kind='normalization'), [scale, shift]
 
 def relu(*_:Any)->Layer:
     "ReLU: negative numbers become 0."
@@ -75,9 +75,22 @@ def relu(*_:Any)->Layer:
 MODULES: dict[type, Callable[..., Layer|None]] = {
     nn.Conv2d: convolution, nn.Linear: linear, nn.BatchNorm2d: normalization, nn.ReLU: relu,
     nn.MaxPool2d: lambda m, _: pooling(m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode)}
-NOTHING = nn.Dropout, nn.Flatten, nn.Identity
+NOTHING = nn.Dropout, nn.Identity
 
 # %% ../nbs/library/layer_chain.ipynb #c51b1c28
+def layer_of_module(
+    module:nn.Module,
+    shape:tuple[int, ...], # of what comes in, without the images
+)->Layer|None: # as for `layer_of`
+    "A layer that is a module, as data; with hooks, it may do anything."
+    if module._forward_hooks or module._forward_pre_hooks:
+        return None
+    flattens = isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
+    if flattens or isinstance(module, NOTHING):
+        return {}, []
+    make = MODULES.get(type(module))
+    return make(module, shape) if make else None
+
 def layer_of(
     node:fx.Node, # a step of the network
     model:nn.Module,
@@ -85,11 +98,7 @@ def layer_of(
 )->Layer|None: # None for a step that isn't known; an empty dictionary for one that changes nothing
     "One step of a network, as data."
     if node.op == 'call_module':
-        module = model.get_submodule(str(node.target))
-        if isinstance(module, NOTHING):
-            return {}, []
-        make = MODULES.get(type(module))
-        return make(module, shape) if make else None
+        return layer_of_module(model.get_submodule(str(node.target)), shape)
     if node.target in (F.relu, torch.relu, 'relu'):
         return relu()
     if node.target in (torch.flatten, 'flatten') and node.args[1:] in ((1,), (1, -1)):
@@ -120,14 +129,14 @@ def layer_chain(
 
     The first layer subtracts the mean and divides by the standard deviation. The numbers stand in
     the order of the layers: weights (outputs, inputs, rows, columns) and then biases (outputs,);
-    factors (maps,) and then summands (maps,)."""
-    model = copy.deepcopy(model).cpu().float().eval()
+    scales (maps,) and then shifts (maps,)."""
     try:
+        model = copy.deepcopy(model).cpu().float().eval()
         traced = fx.symbolic_trace(model)
         seen = Shapes(traced)
         with torch.inference_mode():
             seen.run(torch.zeros(1, 1, 28, 28))
-    except Exception:  # whatever a network does that can't be followed
+    except Exception:  # whatever a network does that can't be copied or followed
         return None
     start, *steps, end = traced.graph.nodes
     layers: list[dict[str, Any]] = [dict(kind='pixels', mean=MEAN, std=STD, shape=[1, 28, 28])]

@@ -20,13 +20,13 @@ from torch import nn
 from . import __version__
 from .architectures import name_and_config
 from .figures import data_url_bytes, png_url
-from .images import open_image
+from .images import SourceImage, open_image
 from .inference import Prediction, classify, read_number
 from .locate import TooManyDigits
 from .model import count_parameters
 from .prediction import Seen
 from .reading import look_for
-from .web_explain import explanation, network_files
+from .web_explain import explanation, finder_view_for, network_files
 
 # %% ../nbs/library/web_api.ipynb #087e0080
 LARGEST_BODY = 20_000_000  # bytes of a request: more than a photo has
@@ -104,24 +104,24 @@ def sent_images(
 
 def explain_in(
     request:Any, # of Flask
-    options:dict[str, Any], # of `Sent`
+    sent:Sent,
 )->bool:
     "Is an explanation wanted? Raises ValueError for anything but true and false."
     texts = {'true': True, 'false': False}
-    wanted = [texts.get(text) for text in request.args.getlist('explain')]
-    wanted.append(options.get('explain', False))
+    said = [*request.args.getlist('explain'), *request.form.getlist('explain')]
+    wanted = [texts.get(text) for text in said] + [sent.options.get('explain', False)]
     if not all(isinstance(one, bool) for one in wanted):
         raise ValueError('"explain" is true or false')
     return any(wanted)
 
 def sent_page(
     request:Any, # of Flask
-)->bytes:
+)->Sent:
     "The only image in a request. Raises ValueError where there are several."
     sent = sent_images(request)
     if sent.several:
         raise ValueError('one page at a time is read here: send one image')
-    return sent.images[0]
+    return sent
 
 # %% ../nbs/library/web_api.ipynb #116fd2d0
 def as_json(
@@ -217,15 +217,16 @@ def make_api(
     @api.post('/predict')
     def main_digits()->dict[str, Any]:
         sent = or_client_error(sent_images, request)
-        explain = or_client_error(explain_in, request, sent.options)
+        explain = or_client_error(explain_in, request, sent)
         if sent.several:
-            return queue.result_of(lambda: each_predicted(sent.images, network))
+            return queue.result_of(lambda: each_predicted(sent.images, network, explain))
         return queue.result_of(lambda: predicted(sent.images[0], network, explain))
 
     @api.post('/read')
     def many_digits()->dict[str, Any]:
-        page = or_client_error(sent_page, request)
-        return queue.result_of(lambda: rows_of(page, network))
+        sent = or_client_error(sent_page, request)
+        explain = or_client_error(explain_in, request, sent)
+        return queue.result_of(lambda: rows_of(sent.images[0], network, explain))
 
     return api
 
@@ -246,13 +247,22 @@ def health_of(
     return dict(status='ok', model=known_as(network), parameters=count_parameters(network),
                 version=__version__)
 
-def digit_in(
+def main_digit(
     sent:bytes, # an image file
     network:nn.Module,
-)->Seen:
-    "The main digit of an image that was sent."
+)->tuple[SourceImage, Seen]: # the image; its main digit
+    "What is to be classified in an image that was sent."
     image = or_client_error(open_image, sent)
-    return or_client_error(look_for, network, image, faults=(TooManyDigits,))
+    return image, or_client_error(look_for, network, image, faults=(TooManyDigits,))
+
+def answer_to(
+    image:SourceImage, # what was sent
+    p:Prediction,
+    network:nn.Module,
+    explain:bool, # also say what speaks for the answer
+)->dict[str, Any]:
+    "What is said about one image."
+    return as_json(p) | (explanation(network, p.image, p.digit, image.rgb) if explain else {})
 
 def predicted(
     sent:bytes, # an image file
@@ -260,34 +270,34 @@ def predicted(
     explain:bool=False, # also say what speaks for the answer
 )->dict[str, Any]:
     "What /api/predict answers to one image."
-    p = classify([digit_in(sent, network)], network)[0]
-    if not explain:
-        return as_json(p)
-    return as_json(p) | explanation(network, p.image, p.digit, open_image(sent).rgb)
+    image, digit = main_digit(sent, network)
+    return answer_to(image, classify([digit], network)[0], network, explain)
 
 def digit_or_error(
     sent:bytes, # an image file
     network:nn.Module,
-)->Seen|dict[str, Any]:
+)->tuple[SourceImage, Seen]|str: # by `main_digit`; what is wrong
     "The main digit of one image among several, or what is wrong with the image."
     from werkzeug.exceptions import BadRequest
     try:
-        return digit_in(sent, network)
+        return main_digit(sent, network)
     except BadRequest as e:
-        return {'error': e.description}
+        return str(e.description)
 
 def each_predicted(
     sent:list[bytes], # image files
     network:nn.Module,
+    explain:bool=False, # also say what speaks for each answer
 )->dict[str, Any]:
     "What /api/predict answers to several images: an answer or an error for each, in their order."
     found = [digit_or_error(image, network) for image in sent]
-    answers = [one if isinstance(one, dict) else {} for one in found]
+    answers: list[dict[str, Any]] = [{'error': one} for one in found]
     for cut_out in (False, True):  # `classify` takes images of one kind at a time
-        digits = {k: one for k, one in enumerate(found)
-                  if isinstance(one, Seen) and (one.found < 1) == cut_out}
-        for k, p in zip(digits, classify(list(digits.values()), network)):
-            answers[k] = as_json(p)
+        some = {k: one for k, one in enumerate(found)
+                if not isinstance(one, str) and (one[1].found < 1) == cut_out}
+        predictions = classify([digit for _, digit in some.values()], network)
+        for (k, (image, _)), p in zip(some.items(), predictions):
+            answers[k] = answer_to(image, p, network, explain)
     return {'answers': answers}
 
 def row_as_json(
@@ -299,8 +309,10 @@ def row_as_json(
 def rows_of(
     sent:bytes, # an image file
     network:nn.Module,
+    explain:bool=False, # also say what the finder sees
 )->dict[str, Any]:
     "What /api/read answers."
     image = or_client_error(open_image, sent)
     rows = or_client_error(read_number, image, network, faults=(TooManyDigits,))
-    return {'rows': [row_as_json(row) for row in rows]}
+    answer: dict[str, Any] = {'rows': [row_as_json(row) for row in rows]}
+    return answer | ({'finder': finder_view_for(network, image.rgb)} if explain else {})

@@ -54,8 +54,9 @@ def draw_page(
     doubt:float|None=None, # below this confidence, the page's own reader does not trust an answer
 )->str: # HTML; it needs `FILES` beside it
     "The page to draw on."
-    covered = dict(square=SQUARE, corners=CORNERS)
-    settings = json.dumps(dict(engine=engine, doubt=doubt, covered=covered, **reader_settings()))
+    occlusion = dict(square=SQUARE, corners=CORNERS)
+    settings = json.dumps(dict(engine=engine, doubt=doubt, occlusion=occlusion,
+                               **reader_settings()))
     html = (ASSETS/'draw.html').read_text(encoding='utf-8')
     return html.replace('id="settings">{}', 'id="settings">' + settings)
 

@@ -118,7 +118,7 @@ def test_real_answers_have_the_form_that_is_described(client, document):
         schema_of(document, 'Rows').validate(client.post('/api/read', data=image).json)
     explained = client.post('/api/predict?explain=true', data=PHOTO).json
     schema_of(document, 'Answer').validate(explained)
-    assert {'covered', 'finder'} <= set(explained)
+    assert {'occlusion', 'finder'} <= set(explained)
     schema_of(document, 'Network').validate(client.get('/api/network').json)
     schema_of(document, 'Error').validate(client.post('/api/read', data=b'milk').json)
     schema_of(document, 'Health').validate(client.get('/api/health').json)

@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 from io import BytesIO
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from mnist_course.pages import make_page
 from mnist_course.remarks import REMARKS
 from mnist_course.serve import create_app
 from mnist_course.showing import images_in
-from mnist_course.web_explain import CORNERS, covered_drops, finder_view
+from mnist_course.web_explain import CORNERS, SQUARE, finder_view, occlusion_drops
 from mnist_course.web_page import FILES, write_page
 from mnist_course.web_server import make_server, stop_server
 from tools.drawings import strokes
@@ -105,13 +106,26 @@ def server():
     stop_server(server)
 
 
-def test_other_classes_are_shown_by_their_names(page):
+@pytest.fixture
+def serve():
+    "What serves a network, and where; all stop when the test ends, or fails."
+    served = []
+
+    def start(network) -> str:
+        served.append(make_server(create_app(network), port=0))
+        threading.Thread(target=served[-1].run, daemon=True).start()
+        return f'http://127.0.0.1:{served[-1].effective_port}/'
+
+    yield start
+    for one in served:
+        stop_server(one)
+
+
+def test_other_classes_are_shown_by_their_names(page, serve):
     names = [f'sign {number}' for number in range(12)]
     network = create_model('lean', classes=12)
     network.header = {'classes': names, 'form': ImageForm('ink')._asdict()}
-    served = make_server(create_app(network), port=0)
-    threading.Thread(target=served.run, daemon=True).start()
-    page.goto(f'http://127.0.0.1:{served.effective_port}/')
+    page.goto(serve(network))
     box = page.locator('#pad canvas').bounding_box()
     page.mouse.move(box['x'] + 60, box['y'] + 60)
     page.mouse.down()
@@ -126,7 +140,6 @@ def test_other_classes_are_shown_by_their_names(page):
     page.locator('button.clear').click()
     page.locator('#digit', has_text='?').wait_for()
     assert page.locator('#bars li.best').count() == 0
-    stop_server(served)
 
 
 def test_the_page_without_a_server_is_for_digits(tmp_path):
@@ -371,12 +384,11 @@ def test_a_server_that_has_gone_is_told(page, server):
     until(page, 'document.getElementById("warning").textContent.includes("does not answer")')
 
 
-@pytest.mark.parametrize('engine', ['server', 'browser'])
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_nothing_keeps_people_out(page, address, engine, scheme):
+def test_nothing_keeps_people_out(page, server, scheme):
     "axe-core finds nothing serious, with an answer shown, in light and in dark."
     page.emulate_media(color_scheme=scheme, reduced_motion='reduce')
-    page.goto(address)
+    page.goto(server)
     draw(page, 3, np.random.default_rng(3))
     reads(page, '3')
     until(page, 'document.querySelectorAll(".strip").length > 8')
@@ -393,9 +405,9 @@ def test_nothing_keeps_people_out(page, address, engine, scheme):
 # how it came about
 
 SETTLED = """(() => {  // the explanation belongs to the answer
-    const covered = document.getElementById('covered');
-    return covered.width === 28 && covered.getAttribute('aria-label') !== 'nothing yet'
-        && !covered.classList.contains('stale');
+    const canvas = document.getElementById('occlusion');
+    return canvas.width === 28 && canvas.getAttribute('aria-label') !== 'nothing yet'
+        && !canvas.classList.contains('stale');
 })()"""
 LEVELS = """() => {  // what levels 2 and 3 show
     const text = selector => document.querySelector(selector)?.textContent ?? '';
@@ -471,13 +483,19 @@ def compare_level_3(shown: dict, sums: list, block: int) -> float:
     return max(far)
 
 
+def test_both_engines_have_the_same_network(server, static):
+    for file, path in ('network.json', 'api/network'), ('weights.bin', 'api/weights'):
+        with urlopen(static + file) as ours, urlopen(server + path) as theirs:
+            decode = json.loads if file.endswith('json') else bytes
+            assert decode(ours.read()) == decode(theirs.read()), file
+
+
 def strip(page, number: int):
     return page.locator('.strip canvas').nth(number)
 
 
-@pytest.mark.parametrize('engine', ['server', 'browser'])
-def test_every_number_of_the_third_level_is_pytorchs(page, address, engine):
-    page.goto(address)
+def test_every_number_of_the_third_level_is_pytorchs(page, server):
+    page.goto(server)
     draw(page, 3, np.random.default_rng(5))
     reads(page, '3')
     until(page, SETTLED)
@@ -499,18 +517,16 @@ def test_every_number_of_the_third_level_is_pytorchs(page, address, engine):
 
 
 @pytest.mark.parametrize('name', ['lean', 'MnistCNN', 'linear', 'ensemble'])
-def test_networks_of_other_layers_are_shown_as_far_as_they_can_be(page, name):
+def test_networks_of_other_layers_are_shown_as_far_as_they_can_be(page, serve, name):
     torch.manual_seed(3)
     network = create_model(name).eval()
-    served = make_server(create_app(network), port=0)
-    threading.Thread(target=served.run, daemon=True).start()
-    page.goto(f'http://127.0.0.1:{served.effective_port}/')
+    page.goto(serve(network))
     draw(page, 3, np.random.default_rng(5))
     until(page, SETTLED)
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     shown = page.evaluate(LEVELS)
     if name == 'ensemble':  # no chain of layers
-        assert page.locator('.strip').count() == 0 and page.locator('#covered').is_visible()
+        assert page.locator('.strip').count() == 0 and page.locator('#occlusion').is_visible()
     elif name == 'linear':  # one window of 784 numbers is not written out
         assert list(shown['tables']) == ['added up'] and shown['input'] == 'the image'
     else:
@@ -518,7 +534,6 @@ def test_networks_of_other_layers_are_shown_as_far_as_they_can_be(page, name):
         assert compare_level_3(shown, sums_of(network, image), 0) < 1e-4
         assert page.locator('.strip').count() == 2 * len(layers) - 1
     assert page.complaints == []
-    stop_server(served)
 
 
 def test_the_levels_can_be_reached_by_keyboard_and_follow_the_drawing(page, server):
@@ -548,6 +563,20 @@ def test_the_levels_can_be_reached_by_keyboard_and_follow_the_drawing(page, serv
     assert again['tables']['window'] != after['tables']['window']
 
 
+def occlusion_colors(drops, image) -> np.ndarray:
+    "What the page should paint, (28,28,3): blue where the score drops, orange where it rises."
+    heat, count = np.zeros((2, 28, 28))
+    for top, row in zip(CORNERS, drops.tolist()):
+        for left, drop in zip(CORNERS, row):
+            heat[top : top + SQUARE, left : left + SQUARE] += drop
+            count[top : top + SQUARE, left : left + SQUARE] += 1
+    mean = heat / count
+    part = np.abs(mean) / max(1, np.abs(mean).max())
+    color = np.where(mean[..., None] > 0, (0, 114, 178), (213, 94, 0))
+    shadow = 1 - 0.45 * image.numpy()[..., None] / 255
+    return (255 + (color - 255) * part[..., None]) * shadow
+
+
 @pytest.mark.parametrize('engine', ['server', 'browser'])
 def test_what_matters_and_what_the_finder_sees_are_the_librarys(page, address, engine):
     page.goto(address)
@@ -555,17 +584,13 @@ def test_what_matters_and_what_the_finder_sees_are_the_librarys(page, address, e
     reads(page, '3')
     until(page, SETTLED)
     image = torch.tensor(page.evaluate(SEEN), dtype=torch.uint8).view(28, 28)
-    drops = covered_drops(shipped_model(), image, 3)
-    strongest = drops.abs().max()
     colors = page.evaluate("""() => {
-        const context = document.getElementById('covered').getContext('2d');
+        const context = document.getElementById('occlusion').getContext('2d');
         return [...context.getImageData(0, 0, 28, 28).data];
     }""")
-    red = np.array(colors).reshape(28, 28, 4)[..., 0]
-    corner = CORNERS[int(drops.argmax()) // 7], CORNERS[int(drops.argmax()) % 7]
-    middle = red[corner[0] + 2, corner[1] + 2]
-    assert drops.max() == strongest and middle < 140  # blue has no red
-    assert red[0, 0] > 230 or abs(drops[0, 0]) > 0.1 * strongest
+    wanted = occlusion_colors(occlusion_drops(shipped_model(), image, 3), image)
+    shown = np.array(colors).reshape(28, 28, 4)[..., :3]
+    assert np.abs(shown - wanted).max() <= 3 and np.ptp(shown) > 150
     finder = page.evaluate("""() => {
         const canvas = document.getElementById('finder'), {width, height} = canvas;
         return [width, height,
@@ -596,6 +621,48 @@ def test_the_page_names_no_digit_where_none_was_found(page, server):
     answer |= {'warning': REMARKS['several'].format(count=2)}  # what follows is for programmers
     draw(page, 1, np.random.default_rng(2))
     until(page, 'document.getElementById("warning").textContent.endsWith("this is one of them")')
+
+
+def test_what_was_read_stands_when_the_explanation_fails_or_the_weights_come_late(page, server):
+    hold = []
+    page.route('**/api/weights', lambda route: hold.append(route))
+    page.route('**/api/predict', lambda route: no_explanation(route))
+
+    def no_explanation(route):
+        if 'explain' in json.loads(route.request.post_data):
+            hold.append(None)
+            route.fulfill(status=503, json={'error': 'too many'})
+        else:
+            route.continue_()
+
+    page.goto(server)
+    draw(page, 3, np.random.default_rng(5))
+    reads(page, '3')
+    until(page, '!document.getElementById("levels").hidden')
+    for _ in range(100):
+        if None in hold:
+            break
+        page.wait_for_timeout(50)
+    assert None in hold and page.locator('.strip').count() == 0
+    hold[0].continue_()
+    until(page, 'document.querySelectorAll(".numbers table").length > 1')
+    assert page.inner_text('#digit') == '3' and page.inner_text('#warning') == ''
+
+
+def test_a_drawing_is_read_while_a_photo_is(page, static):
+    page.goto(static)
+    until(page, '!!window.reading')
+    page.evaluate('window.reading.browser.start()')
+    page.set_input_files('input[type=file]', PHOTO)
+    draw(page, 3, np.random.default_rng(5))
+    reads(page, '3')
+    until(page, 'document.getElementById("number").textContent === "2"')
+    until(page, SETTLED)
+    size = 'name => (canvas => [canvas.width, canvas.height])(document.querySelector(name))'
+    photo = open_image(PHOTO).size
+    width, height = page.evaluate(size, '#spotted')
+    assert abs(width / height - photo[0] / photo[1]) < 0.05  # each has its own maps
+    assert page.evaluate(size, '#finder') == [128, 128]
 
 
 def test_until_something_is_chosen_the_most_striking_map_is_shown(page, server):
@@ -663,11 +730,10 @@ class Comparison:
             self.largest = max(self.largest, difference)
             theirs_at, ours_at = their['box'] or [0], our.box or [0]
             apart = max(abs(a - b) for a, b in zip(theirs_at, ours_at, strict=True))
-            one_pixel = 1 + 0.03 * max(
-                ours_at[2:], default=0
-            )  # of a close-up: its ink may be .499999 here and .500001 there
-            if (their['digit'], their['warning']) != (our.digit, our.warning) or apart > one_pixel:
-                self.wrong.append((name, their, our))
+            # two pixels of a close-up: their ink may be .499999 here and .500001 there
+            two_pixels = 1 + 0.05 * max(ours_at[2:], default=0)
+            if (their['digit'], their['warning']) != (our.digit, our.warning) or apart > two_pixels:
+                self.wrong.append((name, their, our, our.box))
             if difference > 0.02:
                 self.far.append((name, their['confidence'], our.confidence))
 
@@ -689,10 +755,8 @@ def test_without_a_server_the_finder_says_the_same_for_pages_of_any_size(page, s
     until(page, '!!window.reading')
     rng = np.random.default_rng(0)
     for n, height, width in (
-        (1, 128, 128),
         (3, 128, 128),
         (1, 171, 256),
-        (1, 256, 171),
         (1, 200, 64),
         (1, 16, 33),
     ):
@@ -748,7 +812,7 @@ def drawn_row(digits, rng) -> bytes:
 
 
 def test_without_a_server_drawings_and_rows_are_read_as_the_library_reads_them(page, static):
-    """A hundred drawn pages: single digits by the pad's own pen, rows of strokes, and pages as
+    """Fifty drawn pages: single digits by the pad's own pen, rows of strokes, and pages as
     the finder learns from."""
     page.goto(static)
     until(page, '!!window.reading')
@@ -756,19 +820,19 @@ def test_without_a_server_drawings_and_rows_are_read_as_the_library_reads_them(p
     (images, labels), _ = load_mnist()
     writer = Writer(images[-2_000:].numpy(), labels[-2_000:].numpy())
     compared, right = Comparison(page), 0
-    for k in range(40):
+    for k in range(20):
         raw = data_url_bytes(page.evaluate(PAINT, strokes(k % 10, rng)))
         compared.add(f'drawing {k}', raw)
         right += predict(raw).digit == k % 10
-    for k in range(20):
+    for k in range(10):
         compared.add(f'row {k}', drawn_row(rng.integers(10, size=2 + k % 4), rng))
-    for k in range(40):
+    for k in range(20):
         layout = ('one digit', 'rows')[k % 2]
         shape = [(192, 192), (171, 256), (400, 300), (128, 288)][k // 2 % 4]
         made = make_page(rng, writer, shape, layout=layout, causes={'screen'})
         compared.add(f'page {k}', png(made.rgb))
     compared.check()
-    assert right >= 38  # they are digits
+    assert right >= 19  # they are digits
 
 
 def test_without_a_server_a_row_on_its_side_is_turned_and_a_small_digit_is_taken_as_it_is(

@@ -35,7 +35,7 @@ from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MnistCNN, count_parameters
 from mnist_course.serve import create_app
 from mnist_course.web_api import LARGEST_BODY
-from mnist_course.web_explain import covered_drops
+from mnist_course.web_explain import occlusion_drops
 from mnist_course.web_page import FILES
 from mnist_course.web_server import make_server, stop_server
 
@@ -97,22 +97,27 @@ def test_a_picture_sent_in_three_ways_is_read_as_the_library_reads_it(client):
         )
         seen = np.asarray(Image.open(BytesIO(urllib.request.urlopen(a['image']).read())))
         assert (seen == ours.image.numpy()).all()
-        assert 'covered' not in a
+        assert 'occlusion' not in a
 
 
 def test_an_explanation_comes_on_request(client):
     ours = predict(PHOTO)
-    drops = covered_drops(shipped_model(), ours.image, 2)
+    drops = occlusion_drops(shipped_model(), ours.image, 2)
     for sent in (
         dict(data=PHOTO, query_string={'explain': 'true'}),
         dict(json={'image': url(PHOTO, 'image/jpeg'), 'explain': True}),
     ):
         a = client.post('/api/predict', **sent).json
-        covered = a['covered']
-        assert a['digit'] == 2 and len(covered['drops']) == len(covered['corners']) == 7
-        assert torch.allclose(torch.tensor(covered['drops']), drops, atol=1e-5)
+        occlusion = a['occlusion']
+        assert a['digit'] == 2 and len(occlusion['drops']) == len(occlusion['corners']) == 7
+        assert torch.allclose(torch.tensor(occlusion['drops']), drops, atol=1e-5)
         view = Image.open(BytesIO(data_url_bytes(a['finder'])))
         assert max(view.size) == 128 and view.mode == 'RGB'
+    read = client.post('/api/read?explain=true', data=PHOTO).json
+    assert read['finder'] == a['finder'] and read['rows'][0][0]['digit'] == 2
+    both = {'image': [(BytesIO(PHOTO), 'a.jpg'), (BytesIO(SMALL), 'b.png')], 'explain': 'true'}
+    answers = client.post('/api/predict', data=both).json['answers']
+    assert answers[0] == a and 'occlusion' in answers[1]
 
 
 def test_several_digits_come_with_their_boxes(client):
@@ -143,7 +148,7 @@ def test_every_network_explains_itself_and_shows_its_layers_if_they_are_a_chain(
     model = create_model(name)
     client = create_app(model).test_client()
     reply = client.post('/api/predict', data=PHOTO, query_string={'explain': 'true'})
-    assert reply.status_code == 200 and len(reply.json['covered']['drops']) == 7
+    assert reply.status_code == 200 and len(reply.json['occlusion']['drops']) == 7
     layers, weights = client.get('/api/network').json['layers'], client.get('/api/weights').data
     if name == 'ensemble':
         assert layers is None and weights == b''
@@ -169,6 +174,14 @@ def test_layers_that_the_page_cannot_compute_are_not_described():
     ]
     for layers in others:
         assert layer_chain(torch.nn.Sequential(*layers)) is None, layers
+
+    flat = torch.nn.Sequential(torch.nn.Flatten(2), torch.nn.Linear(784, 10), torch.nn.Flatten())
+    hooked = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU())
+    hooked[0].register_forward_hook(lambda layer, given, gives: gives + 1)
+    uncopied = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
+    uncopied.lock = threading.Lock()
+    for network in (flat, hooked, uncopied):
+        assert layer_chain(network) is None
 
     class Twice(torch.nn.Module):
         def __init__(self):
@@ -515,10 +528,12 @@ print(predict(raw.getvalue()).warning, '|', (memory() - before)/9_000**2)
 
 
 def test_options_and_methods_are_what_they_say(client):
-    assert 'covered' not in client.post('/api/predict?explain=false', data=SMALL).json
+    assert 'occlusion' not in client.post('/api/predict?explain=false', data=SMALL).json
     for said in ('1', 'null', '', 'true&explain=x'):
         reply = client.post(f'/api/predict?explain={said}', data=SMALL)
         assert (reply.status_code, reply.json) == (400, {'error': '"explain" is true or false'})
+    form = {'image': (BytesIO(SMALL), 'a.png'), 'explain': 'nonsense'}
+    assert client.post('/api/predict', data=form).status_code == 400
     sent = {'image': url(SMALL, 'image/png'), 'explain': 1}
     assert client.post('/api/predict', json=sent).status_code == 400
     reply = client.get('/api/predict')

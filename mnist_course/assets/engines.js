@@ -4,11 +4,11 @@
 // `read` takes a pad of pad.js and gives one answer; `readImage` takes the bytes of an image file
 // and gives rows of answers; `network` gives the layers of the classifier and their numbers, for
 // network.js. An answer is {digit, confidence, probs, warning, box, pixels, …}; pixels are what the
-// network saw: 28 by 28, ink 255 on 0. `explain(pad, answer)` takes longer: `covered` says how far
-// the score drops where a square of paper covers a part, and `finder` what the finder sees, as maps
-// {ink, cores, other, width, height}, 0 to 255; `finderOf(bytes)` gives the same for the image that
-// was read last. The message of an error is a sentence; its `gone` is true where nothing answers
-// that is one of our servers.
+// network saw: 28 by 28, ink 255 on 0. `explain(pad, answer)` takes longer: `occlusion` says how
+// far the score drops where a square of paper covers a part, and `finder` what the finder sees, as
+// maps {ink, cores, other, width, height}, 0 to 255; `rows.finder` is the same for an image, where
+// it is known. The message of an error is a sentence; its `gone` is true where nothing answers that
+// is one of our servers.
 import {onPaper, openImage} from './pixels.js';
 import {predict, readNumber} from './reader.js';
 
@@ -53,11 +53,11 @@ async function withPixels(answer) {
   return {...answer, pixels: channel(await imageData(answer.image), 0)};
 }
 
-async function withMaps(answer) {  // the finder's, which come as the colors of an image
-  if (!answer.finder) return answer;
-  const view = await imageData(answer.finder);
+async function finderMaps(url) {  // which come as the colors of an image
+  if (!url) return null;
+  const view = await imageData(url);
   const [ink, cores, other] = [0, 1, 2].map(k => channel(view, k));
-  return {...answer, finder: {ink, cores, other, width: view.width, height: view.height}};
+  return {ink, cores, other, width: view.width, height: view.height};
 }
 
 async function description(layers, numbers) {  // of the network, for network.js
@@ -73,16 +73,15 @@ export function server({base = './'} = {}) {  // base: where its /api is, and en
     },
     async explain(pad) {
       const body = JSON.stringify({image: pad.png(), explain: true});
-      return withMaps(await ask(`${base}api/predict`, body, 'application/json'));
+      const {occlusion, finder} = await ask(`${base}api/predict`, body, 'application/json');
+      return {occlusion, finder: await finderMaps(finder)};
     },
     network: () => description(`${base}api/network`, `${base}api/weights`),
     async readImage(bytes) {
-      const {rows} = await ask(`${base}api/read`, bytes, 'application/octet-stream');
-      return Promise.all(rows.map(row => Promise.all(row.map(withPixels))));
-    },
-    async finderOf(bytes) {
-      const address = `${base}api/predict?explain=true`;
-      return (await withMaps(await ask(address, bytes, 'application/octet-stream'))).finder;
+      const address = `${base}api/read?explain=true`;
+      const {rows, finder} = await ask(address, bytes, 'application/octet-stream');
+      const read = await Promise.all(rows.map(row => Promise.all(row.map(withPixels))));
+      return Object.assign(read, {finder: await finderMaps(finder)});
     },
   };
 }
@@ -91,17 +90,21 @@ export function server({base = './'} = {}) {  // base: where its /api is, and en
 export function browser({base = './'} = {}) {
   const address = name => new URL(base + name, location.href).href;
   let ready = null;
-  let view = null;  // the finder's maps of the first look at the last image
+  const views = new WeakMap();  // of an answer: the finder's maps of the whole drawing
 
   const network = async name => {
     const reply = await load(address(`${name}.onnx`));
     return new Uint8Array(await reply.arrayBuffer());
   };
 
-  async function find(pixels, dims) {
-    const maps = await engine.find(pixels, dims);
-    view ??= maps;
-    return maps;
+  function watched() {  // a finder that keeps the maps of its first look
+    const eye = {first: null};
+    eye.find = async (pixels, dims) => {
+      const maps = await engine.find(pixels, dims);
+      eye.first ??= maps;
+      return maps;
+    };
+    return eye;
   }
 
   const engine = {
@@ -114,13 +117,14 @@ export function browser({base = './'} = {}) {
     },
     async read(pad) {
       await engine.start();
-      view = null;
-      return predict(onPaper(pad.pixels()), find, engine.classify);
+      const eye = watched();
+      const answer = await predict(onPaper(pad.pixels()), eye.find, engine.classify);
+      views.set(answer, eye.first);
+      return answer;
     },
     async explain(pad, answer) {
-      return {covered: await covered(answer), finder: view && mapsOf(view)};
+      return {occlusion: await occlusion(answer), finder: mapsOf(views.get(answer))};
     },
-    finderOf: async () => view && mapsOf(view),
     network: () => description(address('network.json'), address('weights.bin')),
     async readImage(bytes) {
       await engine.start();
@@ -128,8 +132,9 @@ export function browser({base = './'} = {}) {
         throw failure('This browser cannot read this file: '
           + 'it is not an image, or of an unknown kind.');
       });
-      view = null;
-      return readNumber(image, find, engine.classify);
+      const eye = watched();
+      const rows = await readNumber(image, eye.find, engine.classify);
+      return Object.assign(rows, {finder: mapsOf(eye.first)});
     },
   };
 
@@ -146,8 +151,9 @@ export function browser({base = './'} = {}) {
     engine.classify = async (pixels, dims) => (await engine.look(pixels, dims)).probs;
   }
 
-  async function covered({pixels, digit}) {  // `covered_drops` of web_explain
-    const {square, corners} = JSON.parse(document.getElementById('settings').textContent).covered;
+  async function occlusion({pixels, digit}) {  // `occlusion_drops` of web_explain
+    const settings = JSON.parse(document.getElementById('settings').textContent);
+    const {square, corners} = settings.occlusion;
     const copies = [pixels];
     for (const top of corners) {
       for (const left of corners) {
@@ -169,7 +175,9 @@ export function browser({base = './'} = {}) {
   return engine;
 }
 
-function mapsOf({data, dims: [, , height, width]}) {
+function mapsOf(found) {
+  if (!found) return null;  // an image in MNIST's form is not searched
+  const {data, dims: [, , height, width]} = found;
   const map = k => Uint8Array.from(data.subarray(k*width*height, (k + 1)*width*height), v => 255*v);
   const [ink, cores, other] = [0, 1, 2].map(map);
   return {ink, cores, other, width, height};

@@ -44,6 +44,7 @@ export function createInside(element, network) {
   let pinned = false;  // a number that was pressed stays when the pointer leaves
   let maps = null;
   let names = [];
+  let inputs = null;  // of the chosen map: what each contributes, and their order
 
   const first = make('div', {className: 'strips'});
   const second = make('div', {className: 'terms'});
@@ -108,11 +109,11 @@ export function createInside(element, network) {
     }
   }
 
-  function inputsOf(k, output) {  // the maps that give most to a map, and what they give
-    const inputs = Array.from({length: layers[k].inputs}, (_, i) => i);
-    const shares = inputs.map(i => network.share(maps, k, i, output));
-    const weight = shares.map(share => share.reduce((sum, v) => sum + Math.abs(v), 0));
-    return {shares, order: inputs.sort((a, b) => weight[b] - weight[a])};
+  function inputsOf(k, output) {  // the maps that contribute most to a map come first
+    const all = Array.from({length: layers[k].inputs}, (_, i) => i);
+    const contributions = all.map(i => network.contribution(maps, k, i, output));
+    const weight = contributions.map(some => some.reduce((sum, v) => sum + Math.abs(v), 0));
+    return {contributions, order: all.sort((a, b) => weight[b] - weight[a])};
   }
 
   function before(k, input) {  // a map of the layer before
@@ -121,14 +122,15 @@ export function createInside(element, network) {
     return [values, width, height, howToPaint(layers[k - 1], values)];
   }
 
-  function term(k, input, share, output, high) {  // map × kernel = what it adds
+  function term(k, input, output, high) {  // map × kernel = what it adds
     const {size, shape: [, height, width]} = layers[k];
     const name = k === 1 ? 'the image' : `map ${input}`;
     const pressed = chosen.input === input;
     const source = smallMap(...before(k, input), name);
     const weights = network.kernelOf(k, input, output);
     const kernel = smallMap(weights, size, size, {signed: true}, 'kernel');
-    const adds = smallMap(share, width, height, {signed: true, high}, 'what it adds');
+    const some = inputs.contributions[input];
+    const adds = smallMap(some, width, height, {signed: true, high}, 'what it adds');
     const equation = [source, sign('×'), kernel, sign('='), adds];
     const button = make('button', {type: 'button', className: 'term'}, ...equation);
     say(button, {pressed});
@@ -189,14 +191,14 @@ export function createInside(element, network) {
   function paintSecond() {
     const {block, map: output} = chosen;
     const {sums: k, result} = blocks[block];
-    const {shares, order} = inputsOf(k, output);
+    const {contributions, order} = inputs;
     if (!order.slice(0, SHOWN).includes(chosen.input)) chosen.input = order[0];
     const what = block === lastBlock ? `the score of the ${names[output]}`
       : `map ${output} of ${nameOf(block)}`;
     title.textContent = `Level 2: ${what}, and where it comes from`;
     const shown = order.slice(0, SHOWN);
-    const high = Math.max(...shown.map(input => strongest(shares[input])));
-    const terms = shown.map(input => term(k, input, shares[input], output, high));
+    const high = Math.max(...shown.map(input => strongest(contributions[input])));
+    const terms = shown.map(input => term(k, input, output, high));
     const others = order.length - terms.length;
     const parts = terms.map((t, i) => i ? joined('+', t) : t);
     if (others) parts.push(sign(`+ ${others} more`));
@@ -221,9 +223,9 @@ export function createInside(element, network) {
   function paintThird() {
     const {block, map: output, input, place} = chosen;
     const k = blocks[block].sums;
-    const {size, inputs} = layers[k];
+    const {size, inputs: count} = layers[k];
     const found = network.sumAt(maps, k, input, output, ...place);
-    const others = inputs > 1 ? ', what the other maps add,' : '';
+    const others = count > 1 ? ', what the other maps add,' : '';
     const window = size === 1 ? 'the number' : 'the framed window';
     sentence.textContent = `${numberName()} is ${written(found.total)}. The kernel is multiplied, `
       + `number by number, with ${window} of ${k === 1 ? 'the image' : `map ${input}`}. Then `
@@ -238,7 +240,7 @@ export function createInside(element, network) {
     }
     const products = size === 1 ? 'the product' : `the sum of ${size*size} products`;
     const lines = [[products, found.sum]];
-    if (inputs > 1) lines.push([`the other ${inputs - 1} maps add`, found.others]);
+    if (count > 1) lines.push([`the other ${count - 1} maps add`, found.others]);
     lines.push(['the bias', found.bias], ['all together', found.total]);
     third.replaceChildren(...parts, sumTable('added up', lines));
   }
@@ -248,6 +250,7 @@ export function createInside(element, network) {
     const [count, , width] = layers[k].shape;
     chosen.map ??= strongestOf(count, map => howStriking(one(blocks[chosen.block].result, map)));
     chosen.place ??= placeToShow(one(k, chosen.map), width);
+    inputs = inputsOf(k, chosen.map);
     paintFirst();
     paintSecond();
     paintThird();

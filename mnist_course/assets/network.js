@@ -52,10 +52,10 @@ function pool(values, {size, shape: [maps, height, width]}, side) {
   return largest;
 }
 
-function normalize(values, {factors, summands, shape: [, height, width]}) {
+function normalize(values, {scales, shifts, shape: [, height, width]}) {
   return values.map((v, i) => {
     const map = Math.floor(i/(height*width));
-    return v*factors[map] + summands[map];
+    return v*scales[map] + shifts[map];
   });
 }
 
@@ -81,7 +81,7 @@ function withNumbers(layers, numbers) {  // each layer gets its own part
       return {...layer, weights, spread, biases: take(maps)};
     }
     if (layer.kind !== 'normalization') return layer;
-    return {...layer, factors: take(maps), summands: take(maps)};
+    return {...layer, scales: take(maps), shifts: take(maps)};
   });
 }
 
@@ -109,8 +109,8 @@ export function createNetwork({layers: described, numbers}) {
     return weights.subarray(start, start + size*size);
   }
 
-  // What one map gives to another: its part of each sum.
-  function share(maps, k, input, output) {
+  // What one map contributes to another: its part of each sum.
+  function contribution(maps, k, input, output) {
     const {size, stride, padding, shape: [, height, width]} = layers[k];
     const side = sideBefore(k);
     const from = maps[k - 1].subarray(input*side*side, (input + 1)*side*side);
@@ -138,5 +138,5 @@ export function createNetwork({layers: described, numbers}) {
     return {left, top, window, kernel, products, sum, bias, others: total - sum - bias, total};
   }
 
-  return {layers, blocks: blocksOf(layers), run, share, kernelOf, sumAt};
+  return {layers, blocks: blocksOf(layers), run, contribution, kernelOf, sumAt};
 }

@@ -5,7 +5,7 @@ import {browser, server} from './engines.js';
 import {createInside} from './inside.js';
 import {createNetwork} from './network.js';
 import {createPad} from './pad.js';
-import {paintCovered, paintFinder, paintMap} from './paint.js';
+import {paintFinder, paintMap, paintOcclusion} from './paint.js';
 import {openImage} from './pixels.js';
 import {predict} from './reader.js';
 import {createDrop} from './upload.js';
@@ -80,25 +80,31 @@ function inWords(answer) {
 // how it came about
 
 let inside = null;  // the three levels, once the network is there
+let shown = null;  // the answer that they show
+
+function showLevels() {
+  inside?.show(shown.pixels, shown.classes ?? [...'0123456789']);
+}
 
 async function openInside() {
   const described = await engine.network();
   if (!described.layers) return;  // no chain of layers
   inside = createInside($('network'), createNetwork(described));
+  if (shown) showLevels();
 }
 
 function showInside(answer, whose = '') {
-  const shown = found(answer);
+  shown = found(answer) ? answer : null;
   $('empty').hidden = Boolean(shown);
   $('levels').hidden = !shown;
   $('views').hidden = Boolean(whose);  // they are about the drawing
   $('whose').textContent = whose;
-  if (shown) inside?.show(answer.pixels, answer.classes ?? [...'0123456789']);
+  if (shown) showLevels();
 }
 
-function showExplanation(answer, {covered, finder}) {
-  paintCovered($('covered'), answer.pixels, covered);
-  $('covered').setAttribute('aria-label', `the parts that speak for ${nameOf(answer)}`);
+function showExplanation(answer, {occlusion, finder}) {
+  paintOcclusion($('occlusion'), answer.pixels, occlusion);
+  $('occlusion').setAttribute('aria-label', `the parts that speak for ${nameOf(answer)}`);
   $('finder').parentElement.hidden = !finder;
   if (!finder) return;
   paintFinder($('finder'), finder);
@@ -106,12 +112,11 @@ function showExplanation(answer, {covered, finder}) {
 }
 
 function isStale(stale) {
-  for (const id of ['covered', 'finder']) $(id).classList.toggle('stale', stale);
+  for (const id of ['occlusion', 'finder']) $(id).classList.toggle('stale', stale);
 }
 
 // from the pad
 
-let count = 0;
 let busy = false;
 let next = null;  // what was drawn while a question was under way: {finished}
 
@@ -122,12 +127,12 @@ async function readOnce(finished) {
     showAnswer(answer);
     showInside(answer);
     for (const button of $('number').children) button.removeAttribute('aria-pressed');
-    document.body.dataset.milliseconds = Math.round(performance.now() - asked);
+    performance.measure('reading', {start: asked});  // for the developer tools
     if (finished) $('said').textContent = inWords(answer);
     isStale(Boolean(answer));
     if (!found(answer) || !finished || next) return;
-    const explanation = await engine.explain(pad, answer);
-    if (next) return;
+    const explanation = await engine.explain(pad, answer).catch(() => null);  // the rest stands
+    if (!explanation || next || shown !== answer) return;
     showExplanation(answer, explanation);
     isStale(false);
   } catch (e) {
@@ -145,7 +150,6 @@ async function read(finished) {  // one question at a time, and then what was dr
     const now = next;
     next = null;
     await readOnce(now.finished);
-    document.body.dataset.answers = ++count;
   }
   busy = false;
 }
@@ -160,11 +164,13 @@ function showPhoto(picture, digits) {
   const context = $('photo').getContext('2d');
   Object.assign($('photo'), {width, height, hidden: false});
   context.drawImage(picture, 0, 0, width, height);
+  picture.close();
   Object.assign(context, {strokeStyle: '#009E73', lineWidth: 3});
   for (const {box} of digits) if (box) context.strokeRect(...box.map(v => v*scale));
 }
 
 function digitButton(answer) {  // one digit of a photo, which can be looked at above
+  if (!inside) return make('span', {textContent: nameOf(answer)});
   const button = make('button', {type: 'button', textContent: nameOf(answer)});
   button.addEventListener('click', () => {
     for (const other of $('number').children) other.setAttribute('aria-pressed', other === button);
@@ -213,10 +219,8 @@ async function readPhoto(name, bytes, others) {  // others: how many came with i
     $('about').textContent = aboutAll(digits, others);
     $('photo').setAttribute('aria-label', `your image ${name}, read as ${text}`);
     $('said').textContent = `${name}: ${text}. ${$('about').textContent}`;
-    const maps = await engine.finderOf(bytes).catch(() => null);  // the rest stands without it
-    if (!maps || overtaken()) return;
-    paintFinder($('spotted'), maps);
-    $('spotted').hidden = false;
+    $('spotted').hidden = !rows.finder;
+    if (rows.finder) paintFinder($('spotted'), rows.finder);
   } catch (e) {
     if (!overtaken()) $('about').textContent = $('said').textContent = e.message;
   }

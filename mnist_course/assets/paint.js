@@ -37,7 +37,7 @@ export function paintMap(canvas, values, width, height, how) {
 }
 
 // Where a part is covered by paper and the score drops: blue; where it rises: orange.
-export function paintCovered(canvas, pixels, {square, corners, drops}) {
+export function paintOcclusion(canvas, pixels, {square, corners, drops}) {
   const heat = new Float32Array(28*28);
   const count = new Float32Array(28*28);
   corners.forEach((top, row) => corners.forEach((left, column) => {
