@@ -33,6 +33,7 @@ def make_frontend(
     app = Blueprint('frontend', __name__)
 
     @app.get('/')
+    @app.get('/index.html')
     def home()->Any:
         reply = file('index.html')
         reply.headers['Content-Security-Policy'] = policy('browser') + "; frame-ancestors 'none'"

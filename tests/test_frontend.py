@@ -10,24 +10,30 @@ import subprocess
 import threading
 import zipfile
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from checks import command
-from conftest import HEARS_CTRL_C, ROOT, call
+from conftest import HEARS_CTRL_C, ROOT
 from mnist_course.architectures import create_model
 from mnist_course.checkpoints import save_model
 from mnist_course.folders import load_images
 from mnist_course.inference import predict
-from mnist_course.serve import create_app
+from mnist_course.remarks import REMARKS
+from mnist_course.serve import create_app, mnist_serve
+from mnist_course.web_api import as_json
 from mnist_course.web_page import policy
 from mnist_course.web_server import make_server, stop_server
-from test_page import DROP, draw, drawn_row, package, png
+from test_page import DROP, PHOTO, draw, drawn_row, package, png, until
 from tools.frontend import build, install, npm
 
 KEPT = '.kept img'
+LOADED = """['model.onnx', 'finder.onnx', '.wasm'].every(end =>  // all that the browser needs
+    performance.getEntriesByType('resource').some(({name, responseEnd}) =>
+        name.endsWith(end) && responseEnd > 0))"""
 ROWS = [[1, 2, 3], [4, 5, 6]]
 
 
@@ -125,10 +131,11 @@ def test_a_phone_offers_its_camera_and_shows_the_answer_below_the_photo(chromium
     screen = {'width': 360, 'height': 780}
     page = chromium.new_page(viewport=screen, has_touch=True, is_mobile=True)
     page.goto(address)
-    assert page.locator('.camera').is_visible()
-    page.locator('.camera input').set_input_files(
-        {'name': 'photo.png', 'mimeType': 'image/png', 'buffer': two_rows()}
-    )
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role('button', name='Take a photo').tap()
+    assert chooser.value.element.get_attribute('capture') == 'environment'
+    photo = {'name': 'photo.png', 'mimeType': 'image/png', 'buffer': two_rows()}
+    chooser.value.set_files(photo)
     assert read_in_photo(page) == ROWS
 
     def top(name):
@@ -158,6 +165,34 @@ def test_what_cannot_be_read_gets_a_sentence(page):
     assert page.locator('.row').count() == 0 and page.locator('output').inner_text() == '?'
 
 
+def test_an_unreadable_photo_takes_away_the_last_photos_answer_and_not_a_drawings(page):
+    draw_and_read(page, 3, np.random.default_rng(3))
+    give(page, b'milk, eggs, bread')
+    page.locator('.warning', has_text='not an image').wait_for()
+    assert page.locator('output').inner_text() == '3'
+    give(page, two_rows())
+    read_in_photo(page)
+    page.locator('output', has_text='1').wait_for()
+    give(page, b'milk, eggs, bread')
+    page.locator('.warning', has_text='not an image').wait_for()
+    assert page.locator('output').inner_text() == '?'
+
+
+def test_no_digit_is_named_where_none_was_found_and_no_function_to_those_who_draw(page):
+    answer = as_json(predict(PHOTO)) | {'warning': REMARKS['nothing']}
+    page.route('**/api/predict', lambda route: route.fulfill(json=answer))
+    rng = np.random.default_rng(2)
+    draw(page, 7, rng)
+    page.locator('.answer p', has_text='No digit was found.').wait_for()
+    page.locator('[role=status]', has_text='No digit was found.').wait_for(state='attached')
+    assert page.locator('output').inner_text() == '?'
+    assert page.locator('.answer .warning').inner_text() == ''
+    assert page.locator('.digits button:enabled').count() == 0
+    answer |= {'warning': REMARKS['several'].format(count=2)}
+    draw(page, 1, rng)
+    page.locator('.answer .warning', has_text=re.compile('this is one of them$')).wait_for()
+
+
 def serving(folder, port: int = 0) -> tuple[subprocess.Popen, str]:
     "mnist_serve --frontend as its own process; its address."
     program = [command('mnist_serve'), '--no-browser', '--port', str(port), '--frontend']
@@ -172,6 +207,8 @@ def serving(folder, port: int = 0) -> tuple[subprocess.Popen, str]:
     for line in process.stdout:
         if found := re.search(r'http://\S+/', line):
             return process, found[0]
+    process.kill()
+    process.communicate()
     raise AssertionError('it did not start')
 
 
@@ -179,7 +216,7 @@ def test_the_browser_takes_over_when_the_server_is_gone(page, built):
     process, address = serving(built)
     try:
         page.goto(address)
-        page.wait_for_load_state('networkidle')  # the networks are there
+        until(page, LOADED)
         rng = np.random.default_rng(3)
         draw_and_read(page, 3, rng)
         assert page.get_by_label('the server').is_checked()
@@ -238,6 +275,45 @@ def test_corrections_are_kept_and_the_library_reads_them(page, address, engine, 
     calm(page, address)
 
 
+def correct(page, digit: int, rng) -> None:
+    "Draw it, and say that it was read correctly."
+    page.bring_to_front()  # in a window that is not seen, everything takes long
+    draw_and_read(page, digit, rng)
+    page.locator('.digits button').nth(digit).click()
+    page.locator('output', has_text='?').wait_for()
+
+
+def test_two_windows_keep_each_others_digits(page, address):
+    other = page.context.new_page()
+    # it is not told what the first window keeps, as if that had only just happened
+    other.add_init_script("addEventListener('storage', e => e.stopImmediatePropagation())")
+    other.goto(address)
+    rng = np.random.default_rng(3)
+    correct(page, 3, rng)
+    correct(page, 7, rng)
+    assert other.locator(KEPT).count() == 0
+    correct(other, 1, rng)
+    for window in (page, other):
+        window.bring_to_front()
+        window.locator(KEPT).nth(2).wait_for()
+        assert window.locator(KEPT).count() == 3
+    other.get_by_text('Remove all').click()
+    page.bring_to_front()
+    page.locator(KEPT).first.wait_for(state='detached')
+    page.reload()
+    page.locator('#pad canvas').wait_for()
+    assert page.locator(KEPT).count() == 0
+
+
+def test_what_another_program_has_stored_there_is_no_digits(page, address):
+    for text in ('null', '{}', 'no JSON'):
+        page.evaluate("text => localStorage.setItem('mnist_course.corrected', text)", text)
+        page.reload()
+        page.locator('#pad canvas').wait_for()
+        assert page.locator(KEPT).count() == 0
+    calm(page, address)
+
+
 def all_in(folder) -> tuple[np.ndarray, list[str]]:
     "What `load_images` makes of a folder, both parts together."
     parts = load_images(folder, report=None)
@@ -246,32 +322,30 @@ def all_in(folder) -> tuple[np.ndarray, list[str]]:
     return images, labels
 
 
-@pytest.mark.parametrize('scheme', ['light', 'dark'])
-@pytest.mark.parametrize('size', [(360, 780), (1280, 800)])
-def test_nothing_keeps_people_out(page, scheme, size):
+def test_nothing_keeps_people_out(page):
     "axe-core finds nothing, with a drawing corrected and a photo read; nothing sticks out."
-    page.emulate_media(color_scheme=scheme, reduced_motion='reduce')
-    page.set_viewport_size({'width': size[0], 'height': size[1]})
     draw_and_read(page, 3, np.random.default_rng(3))
     page.locator('.digits button').nth(3).click()
     page.locator('output', has_text='?').wait_for()
     give(page, two_rows())
     read_in_photo(page)
     page.evaluate((package('axe-core') / 'axe.min.js').read_text(encoding='utf-8'))
-    found = page.evaluate(
-        'axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html)]))'
-    )
-    assert found == []
-    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+    for scheme, (width, height) in product(('light', 'dark'), ((360, 780), (1280, 800))):
+        page.emulate_media(color_scheme=scheme, reduced_motion='reduce')
+        page.set_viewport_size({'width': width, 'height': height})
+        found = page.evaluate(
+            'axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html)]))'
+        )
+        assert found == [], (scheme, width)
+        assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
 
 
 def test_it_is_small_and_does_what_the_policy_allows(built, page, address):
     code = [built / 'index.html', *(built / 'assets').iterdir()]
     assert sum(len(gzip.compress(path.read_bytes())) for path in code) <= 200_000
-    reply = page.request.get(address)
-    assert (
-        reply.headers['content-security-policy'] == f"{policy('browser')}; frame-ancestors 'none'"
-    )
+    for name in ('', 'index.html'):
+        allowed = page.request.get(address + name).headers['content-security-policy']
+        assert allowed == f"{policy('browser')}; frame-ancestors 'none'"
     blocked = page.evaluate(
         """() => new Promise(done => {
             document.addEventListener('securitypolicyviolation', e => done(e.violatedDirective));
@@ -293,16 +367,16 @@ def test_the_types_are_those_of_the_api(built, tmp_path):
     assert ours == (tmp_path / 'api.ts').read_text(encoding='utf-8')
 
 
-def test_without_a_build_or_with_other_classes_there_is_a_sentence(tmp_path):
-    done = call('mnist_serve', '--frontend', '--no-browser', cwd=tmp_path)
-    assert done.returncode == 1 and '`make frontend`' in done.stderr
-    assert 'Traceback' not in done.stderr
+def test_without_a_build_or_with_other_classes_there_is_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('mnist_course.serve.make_server', None)  # else a mistake would serve on
+    assert mnist_serve(['--frontend', '--no-browser']) == 1
+    assert '`make frontend`' in capsys.readouterr().err
     (tmp_path / 'index.html').touch()
     names = [f'sign {number}' for number in range(12)]
     save_model(create_model('lean', classes=12), tmp_path / 'signs.pth', classes=names)
-    options = ('--frontend', tmp_path, '--model', 'signs.pth', '--no-browser')
-    done = call('mnist_serve', *options, cwd=tmp_path)
-    assert done.returncode == 1 and 'leave out --frontend' in done.stderr
+    assert mnist_serve(['--frontend', str(tmp_path), '--model', 'signs.pth', '--no-browser']) == 1
+    assert 'leave out --frontend' in capsys.readouterr().err
 
 
 def test_the_lock_file_names_no_registry():

@@ -1,13 +1,23 @@
 import {useEffect, useRef} from 'react';
 import type {Item} from './App';
+import {remarks} from './reader';
+
+const NOTHING = 'No digit was found.';
+const isDigit = ({warning}: Item) => warning !== remarks.nothing;
 
 export function percent(part: number): string {
   if (part > .995) return 'more than 99%';
   return part < .005 ? 'less than 1%' : `${Math.round(100*part)}%`;
 }
 
-export function sentence({digit, confidence, warning}: Item): string {
-  return `${digit}, ${percent(confidence)} confident${warning ? `. ${warning}` : ''}`;
+function warningOf({warning}: Item): string {  // without the hint for those who program
+  return warning?.split('; `')[0] ?? '';
+}
+
+export function sentence(item: Item): string {
+  if (!isDigit(item)) return NOTHING;
+  const warning = item.warning ? `; ${warningOf(item)}` : '';
+  return `${item.digit}, ${percent(item.confidence)} confident${warning}`;
 }
 
 function paint(canvas: HTMLCanvasElement, pixels: Uint8Array) {  // as they are: ink 255 on 0
@@ -21,7 +31,9 @@ interface Props {
   onCorrect: (digit: number, png: string) => void;  // png: what the network saw, as a data URL
 }
 
-export function Answer({answer, onCorrect}: Props) {
+export function Answer({answer: read, onCorrect}: Props) {
+  const answer = read && isDigit(read) ? read : null;
+  const nothing = read ? NOTHING : 'Draw or photograph a digit.';
   const seen = useRef<HTMLCanvasElement>(null);
   useEffect(() => paint(seen.current!, answer?.pixels ?? new Uint8Array(784)), [answer]);
   const right = answer?.corrected ?? answer?.digit;
@@ -30,11 +42,11 @@ export function Answer({answer, onCorrect}: Props) {
       <output>{answer ? answer.digit : '?'}</output>
       <canvas ref={seen} width="28" height="28" role="img" aria-label="What the network sees" />
       <div>
-        <p>{answer ? `${percent(answer.confidence)} confident` : 'Draw or photograph a digit.'}</p>
-        <p className="warning">{answer?.warning}</p>
+        <p>{answer ? `${percent(answer.confidence)} confident` : nothing}</p>
+        <p className="warning">{answer && warningOf(answer)}</p>
       </div>
     </div>
-    <p id="question">Wrong? Press the right digit. The bars show how likely the network thinks each one is.</p>
+    <p id="question">Wrong? Choose the correct digit. The bars show how likely the network thinks each one is.</p>
     <div className="digits" role="group" aria-labelledby="question">
       {[...Array(10).keys()].map(digit =>
         <button type="button" key={digit} disabled={!answer?.box} aria-pressed={digit === right}

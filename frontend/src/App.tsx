@@ -44,6 +44,7 @@ export function App() {
   async function readPhoto(bytes: ArrayBuffer | null) {
     const mine = ++photos.current;
     setRows([]);
+    if (ofPhoto) setAnswer(null);
     setPhotoProblem(bytes ? 'reading …' : 'The image has more than 20 MB: make it smaller first.');
     if (!bytes) return;
     let found: Item[][] = [];
@@ -57,12 +58,12 @@ export function App() {
     if (mine !== photos.current) return;  // another photo has come since
     setRows(found);
     setPhotoProblem(trouble);
-    choosePhotoDigit(found[0]?.[0] ?? null);
+    if (found.length) choosePhotoDigit(found[0]![0]!);
   }
 
-  function choosePhotoDigit(digit: Item | null) {
+  function choosePhotoDigit(digit: Item) {
     setAnswer(digit);
-    if (digit) setSaid(sentence(digit));
+    setSaid(sentence(digit));
   }
 
   const ofPhoto = answer !== null && rows.flat().includes(answer);

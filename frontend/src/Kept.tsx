@@ -1,5 +1,5 @@
 // The corrected digits: kept in this browser, downloaded as files that the library's `load_images` reads.
-import {useState} from 'react';
+import {useEffect, useState} from 'react';
 import {zipSync} from 'fflate';
 
 const KEY = 'mnist_course.corrected';
@@ -11,7 +11,8 @@ interface Corrected {
 
 function stored(): Corrected[] {
   try {
-    return JSON.parse(localStorage.getItem(KEY) ?? '[]');
+    const found = JSON.parse(localStorage.getItem(KEY) ?? '[]');
+    return Array.isArray(found) ? found : [];
   } catch {  // a browser may be set to store nothing
     return [];
   }
@@ -20,6 +21,14 @@ function stored(): Corrected[] {
 export function useKept() {
   const [kept, setKept] = useState(stored);
   const [problem, setProblem] = useState('');
+
+  const latest = () => problem ? kept : stored();  // another window may have changed it
+
+  useEffect(() => {
+    const follow = () => setKept(latest());
+    addEventListener('storage', follow);
+    return () => removeEventListener('storage', follow);
+  });
 
   function change(next: Corrected[]) {
     setKept(next);
@@ -31,7 +40,7 @@ export function useKept() {
     }
   }
 
-  const without = (png: string) => kept.filter(one => one.png !== png);
+  const without = (png: string) => latest().filter(one => one.png !== png);
   return {
     kept,
     problem,
@@ -59,7 +68,7 @@ function download(kept: Corrected[]) {
 export function Kept({kept, problem, remove, clear}: Omit<ReturnType<typeof useKept>, 'keep'>) {
   return <>
     <p role="status">
-      {kept.length ? `${kept.length} kept in this browser. ` : 'None yet. What you correct is kept in this browser. '}
+      {kept.length ? `${kept.length} kept in this browser. ` : 'None yet. Your corrections are kept in this browser. '}
       {problem}
     </p>
     <ul className="kept">

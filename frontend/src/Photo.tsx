@@ -12,23 +12,23 @@ interface Props {
 
 export function Photo({rows, chosen, problem, onImage, onChoose}: Props) {
   const place = useRef<HTMLDivElement>(null);
-  const drop = useRef<ReturnType<typeof createDrop>>(null);
   const latest = useRef(onImage);
   const [address, setAddress] = useState('');
   const [size, setSize] = useState([1, 1]);
   useEffect(() => { latest.current = onImage; });
   useEffect(() => {
-    drop.current = createDrop(place.current!, {
+    const drop = createDrop(place.current!, {
       limit: 2e7,
       what: 'PNG, JPEG, WEBP and others',
       several: false,
+      camera: 'Take a photo',
       onFile: (_, bytes, first) => {
         if (!first) return;
         setAddress(bytes ? URL.createObjectURL(new Blob([bytes])) : '');
         latest.current(bytes);
       },
     });
-    return () => drop.current!.root.remove();
+    return () => drop.root.remove();
   }, []);
   useEffect(() => () => URL.revokeObjectURL(address), [address]);
 
@@ -41,13 +41,6 @@ export function Photo({rows, chosen, problem, onImage, onChoose}: Props) {
   });
   const digits = rows.flat();
   return <>
-    <label className="camera">
-      Take a photo
-      <input type="file" accept="image/*" capture="environment" onChange={event => {
-        void drop.current!.take([...event.target.files ?? []]);
-        event.target.value = '';
-      }} />
-    </label>
     <div ref={place} />
     <p className="warning" role="status">{problem}</p>
     {address && <div className="photo">

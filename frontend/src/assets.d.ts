@@ -20,8 +20,9 @@ declare module '@assets/upload.js' {
     limit?: number;  // bytes; a larger file comes as null
     what?: string;
     several?: boolean;
+    camera?: string;  // on phones, the name of a button that opens the camera
     onFile?: OnFile;
-  }): {root: HTMLElement; take(files: File[]): Promise<void>};
+  }): {root: HTMLElement};
 }
 
 declare module '@assets/engines.js' {

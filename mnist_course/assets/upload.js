@@ -23,8 +23,9 @@ export function createDrop(element, {onFile = () => {}, limit = 1e7, what = 'pho
     <p>or drop ${several ? 'them' : 'it'} here: ${what}, up to ${Math.round(limit/1e6)} MB${several ? ' each' : ''}</p>`;
   element.append(root);
   if (camera) {  // on phones, a second button opens the camera
-    const taken = Object.assign(document.createElement('input'), {type: 'file', accept: 'image/*', capture: 'environment', hidden: true, className: 'camera'});
+    const taken = Object.assign(document.createElement('input'), {type: 'file', accept: 'image/*', hidden: true, className: 'camera'});
     const button = Object.assign(document.createElement('button'), {type: 'button', textContent: camera, className: 'camera'});
+    taken.setAttribute('capture', 'environment');  // not every browser has it as a property
     button.addEventListener('click', () => taken.click());
     taken.addEventListener('change', async () => { await take([...taken.files]); taken.value = ''; });
     root.querySelector('button').after(button, taken);
