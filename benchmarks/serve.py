@@ -90,9 +90,10 @@ def two_processes() -> None:
 def started(*command: str) -> tuple[subprocess.Popen, int]:
     "A server and its port, as soon as it says where it listens."
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HERE)
-    while not (where := re.search(r':(\d+)/', server.stdout.readline())):
-        pass
-    return server, int(where[1])
+    for line in server.stdout:
+        if where := re.search(r':(\d+)/', line):
+            return server, int(where[1])
+    raise RuntimeError(f'{command[0]} ended with status {server.wait()} and did not listen')
 
 
 def family(server: subprocess.Popen) -> list[psutil.Process]:

@@ -86,12 +86,13 @@ def course_parser(
     p = argparse.ArgumentParser(
         'mnist_course',
         description='Put the notebooks of the course into a folder, and open them in JupyterLab.')
-    p.add_argument('folder', nargs='?', default='course', metavar='FOLDER',
+    p.add_argument('folder', nargs='?', metavar='FOLDER',
                    help='made if it is missing; files in it are kept (default: course)')
     p.add_argument('--no-lab', action='store_true', help='only put them there')
     p.add_argument('--pack', nargs='?', const='mnist_pack', metavar='TARGET',
-                   help='instead, download all that the course needs, to install it where there '
-                        'is no internet: a folder or a .zip file (default: mnist_pack)')
+                   help='in a clone of the repository: download all that the course needs, to '
+                        'install it where there is no internet; TARGET is a folder or a .zip '
+                        'file (default: mnist_pack)')
     return p
 
 def open_lab(
@@ -110,14 +111,20 @@ def mnist_course(
     argv:list[str]|None=None, # arguments; None takes the command line's
 )->int: # the status of JupyterLab
     "Put the notebooks into a folder, and open them in JupyterLab."
-    args = course_parser().parse_args(argv)
+    parser = course_parser()
+    args = parser.parse_args(argv)
     if args.pack:
+        if args.folder is not None:
+            parser.error('with --pack, there is no FOLDER: name the pack right after --pack, '
+                         'as in --pack stick.zip')
         from mnist_course.pack import pack_course
         pack_course(args.pack)
         print(f'{args.pack}: ready; README.txt in it says how to install the course')
         return 0
     from mnist_course.course_files import copy_course
-    written, kept = copy_course(args.folder)
+    folder = 'course' if args.folder is None else args.folder
+    written, kept = copy_course(folder)
     earlier = f', {kept} that were there are kept' if kept else ''
-    print(f'{args.folder}: {len(written)} files written{earlier}', flush=True)
-    return 0 if args.no_lab else open_lab(args.folder)
+    print(f'{folder}: {len(written)} files written{earlier}', flush=True)
+    return 0 if args.no_lab else open_lab(folder)
+

@@ -6,6 +6,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from zlib import crc32
@@ -139,6 +142,19 @@ def call(
         encoding='utf-8',
         **options,
     )
+
+
+@contextmanager
+def served(app) -> Iterator[str]:
+    "A real server at a free port, in a thread; where it listens, without a slash at the end."
+    from mnist_course.web_server import make_server, stop_server
+
+    server = make_server(app, port=0)
+    threading.Thread(target=server.run, daemon=True).start()
+    try:
+        yield f'http://127.0.0.1:{server.effective_port}'
+    finally:
+        stop_server(server)
 
 
 def borrowed(folder: Path) -> Path:

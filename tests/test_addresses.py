@@ -208,7 +208,7 @@ def test_a_lesson_alone_installs_the_course_and_runs(tmp_path):
     git = ['git', '-c', 'user.name=a', '-c', 'user.email=a@example.org']
     for command in (['init', '-q'], ['add', '-A'], ['commit', '-q', '-m', 'all']):
         subprocess.run([*git, *command], cwd=repository, check=True)
-    venv.create(tmp_path / 'env', with_pip=True)
+    venv.create(tmp_path / 'env')  # pip is borrowed, too
     (tmp_path / 'empty').mkdir()
     shutil.copy(repository / 'nbs' / '00_start_here.ipynb', tmp_path / 'empty')
     env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'VIRTUAL_ENV')}

@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import threading
 from base64 import b64encode
 from collections import Counter
 from io import BytesIO
@@ -22,7 +21,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
 import checks
-from conftest import ROOT, a_bomb
+from conftest import ROOT, a_bomb, served
 from mnist_course import web_api
 from mnist_course.architectures import create_model
 from mnist_course.data import load_mnist
@@ -31,7 +30,6 @@ from mnist_course.inference import predict
 from mnist_course.serve import create_app
 from mnist_course.showing import images_in, label_of
 from mnist_course.web_api import MOST_IMAGES
-from mnist_course.web_server import make_server, stop_server
 
 NAMES = 'chalk_2.jpg', 'pencil_0.jpg'
 PHOTO = (ROOT / 'test_images' / NAMES[0]).read_bytes()
@@ -304,10 +302,8 @@ def lines_of(page: str, start: str | tuple[str, ...]) -> list[str]:
 
 @pytest.fixture(scope='module')
 def address():
-    server = make_server(create_app(), port=0)
-    threading.Thread(target=server.run, daemon=True).start()
-    yield f'http://127.0.0.1:{server.effective_port}'
-    stop_server(server)
+    with served(create_app()) as where:
+        yield where
 
 
 @pytest.mark.skipif(

@@ -7,6 +7,7 @@ import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,15 @@ def quiet(*args, **kwargs):
 def same_weights(one, other) -> bool:
     one, other = one.state_dict(), other.state_dict()
     return list(one) == list(other) and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_every_new_name_of_the_changelog_can_be_imported():
+    changelog = (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8')
+    old_and_new = re.findall(r'(?m)^\| `[\w.]+` \| (?:`(\w+)\.(\w+)`|gone\b)', changelog)
+    assert len(old_and_new) == changelog.count('\n| `') > 100
+    for module, name in old_and_new:
+        if module:  # else it is gone
+            assert hasattr(import_module(f'mnist_course.{module}'), name), f'{module}.{name}'
 
 
 def test_importing_the_package_loads_nothing_heavy(tmp_path):

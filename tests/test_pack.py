@@ -68,6 +68,7 @@ def requirements():
     "What the course needs, and the oldest version that will do."
     text = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
     needed = text[text.index('dependencies = [') : text.index('site = [')]
+    needed = re.sub(r'(?m)^heic = .*$', '', needed)  # no part of the course
     return dict(re.findall(r'"([\w-]+)>=([\d.]+)', needed))
 
 
@@ -230,6 +231,12 @@ def complains(capsys, *line) -> str:
     said = capsys.readouterr().err
     assert said.count('\n') == 1 and said.startswith('mnist_course: ')
     return said
+
+
+def test_a_folder_beside_it_is_bad_usage(nothing_left, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        mnist_course(['lab', '--pack'])
+    assert 'name the pack right after --pack' in capsys.readouterr().err
 
 
 def test_what_is_there_is_never_replaced(tmp_path, capsys):

@@ -16,6 +16,7 @@ from base64 import b64encode
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from io import BytesIO
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from PIL import Image
 
 import mnist_course
 from checks import command
-from conftest import HEARS_CTRL_C, ROOT, a_bomb, call, in_python
+from conftest import HEARS_CTRL_C, ROOT, a_bomb, call, in_python, served
 from mnist_course import serve as serving
 from mnist_course import web_api
 from mnist_course.architectures import MODELS, create_model
@@ -58,10 +59,8 @@ def client():
 
 def running():
     "A real server at a free port; where it listens."
-    s = make_server(create_app(), port=0)
-    threading.Thread(target=s.run, daemon=True).start()
-    yield '127.0.0.1', s.effective_port
-    stop_server(s)
+    with served(create_app()) as address:
+        yield address
 
 
 server = pytest.fixture(running, scope='module')
@@ -70,10 +69,14 @@ idle_server = pytest.fixture(running)  # with nothing in its queue
 
 def answer(address, path='/api/predict', **request) -> dict:
     return json.load(
-        urllib.request.urlopen(
-            urllib.request.Request('http://{}:{}{}'.format(*address, path), **request), timeout=60
-        )
+        urllib.request.urlopen(urllib.request.Request(address + path, **request), timeout=60)
     )
+
+
+def connected(address: str) -> socket.socket:
+    "A connection on which anything can be sent."
+    where = urlsplit(address)
+    return socket.create_connection((where.hostname, where.port), timeout=30)
 
 
 def url(raw: bytes, kind: str = 'image/png') -> str:
@@ -395,7 +398,7 @@ def test_five_thousand_random_requests_get_a_sentence_and_never_status_500(clien
 
 def raw(server, *parts: bytes) -> tuple[int, dict, dict]:
     "Send bytes, and take the answer apart: status, headers, JSON if it is."
-    with socket.create_connection(server, timeout=30) as s:
+    with connected(server) as s:
         for part in parts:
             s.sendall(part)
         reply = http.client.HTTPResponse(s)
@@ -448,26 +451,17 @@ def test_health_is_answered_while_pictures_wait(server, monkeypatch):
     monkeypatch.setattr(
         web_api, 'look_for', lambda *what, look=web_api.look_for: (go.wait(30), look(*what))[1]
     )
-    slow = make_server(create_app(), port=0)
-    threading.Thread(target=slow.run, daemon=True).start()
-    try:
+    with served(create_app()) as slow:
         with ThreadPoolExecutor(60) as crowd:  # more than the server has threads
-            asked = [
-                crowd.submit(answer, ('127.0.0.1', slow.effective_port), data=SMALL)
-                for _ in range(60)
-            ]
+            asked = [crowd.submit(answer, slow, data=SMALL) for _ in range(60)]
             wait(asked, 30, FIRST_EXCEPTION)
-            assert answer(('127.0.0.1', slow.effective_port), '/api/health')['status'] == 'ok'
+            assert answer(slow, '/api/health')['status'] == 'ok'
             refused = [a.exception(30) for a in as_many_done(asked, 60 - web_api.PLACES)]
             assert {e.code for e in refused} == {503}
             go.set()
             read = [a.result()['digit'] for a in asked if not a.exception()]
             assert read == [2] * web_api.PLACES
-        assert (
-            answer(('127.0.0.1', slow.effective_port), data=SMALL)['digit'] == 2
-        )  # there are places again
-    finally:
-        stop_server(slow)
+        assert answer(slow, data=SMALL)['digit'] == 2  # there are places again
 
 
 def test_a_server_stops_without_a_word_while_a_thread_is_at_work(caplog):
@@ -481,7 +475,8 @@ def test_a_server_stops_without_a_word_while_a_thread_is_at_work(caplog):
 
     stopping.pull_trigger = late
     threading.Thread(target=stopping.run, daemon=True).start()
-    assert answer(('127.0.0.1', stopping.effective_port), '/api/health')['status'] == 'ok'
+    address = f'http://127.0.0.1:{stopping.effective_port}'
+    assert answer(address, '/api/health')['status'] == 'ok'
     assert at_work.wait(30)
     stop_server(stopping)
     time.sleep(0.5)
@@ -556,7 +551,7 @@ def test_a_hundred_clients_that_never_finish_keep_nobody_waiting(server):
     slow = []
     try:
         for k in range(100):
-            s = socket.create_connection(server, timeout=30)
+            s = connected(server)
             s.sendall(
                 b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n'
                 + (b'\r\nhalf a body' if k % 2 else b'X-Half: ')
@@ -575,7 +570,7 @@ def test_a_hundred_clients_that_never_finish_keep_nobody_waiting(server):
 
 def test_a_client_that_hangs_up_harms_nobody(server):
     for _ in range(20):
-        with socket.create_connection(server, timeout=30) as s:
+        with connected(server) as s:
             s.sendall(
                 b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' % len(PHOTO)
                 + PHOTO
@@ -614,9 +609,9 @@ def test_the_command_prints_its_address_answers_keeps_nothing_and_stops(tmp_path
     process = serve(tmp_path, '--port', '0', '--no-browser')
     try:
         said = process.stdout.readline() + process.stdout.readline()
-        host, port = re.search(r'http://([\d.]+):(\d+)/', said).groups()
-        assert host == '127.0.0.1' and 'Everybody' not in said
-        assert answer((host, int(port)), data=PHOTO)['digit'] == 2
+        address, port = re.search(r'(http://127\.0\.0\.1:(\d+))/', said).groups()
+        assert 'Everybody' not in said
+        assert answer(address, data=PHOTO)['digit'] == 2
         form = (
             b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
             + PHOTO
@@ -625,7 +620,7 @@ def test_the_command_prints_its_address_answers_keeps_nothing_and_stops(tmp_path
         )
         assert (
             answer(
-                (host, int(port)),
+                address,
                 data=form,
                 headers={'Content-Type': 'multipart/form-data; boundary=x'},
             )['digit']
