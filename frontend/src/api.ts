@@ -117,10 +117,9 @@ export interface components {
             classes?: string[];
             /** @description in the digit */
             confidence: number;
-            covered?: components["schemas"]["Covered"];
             /** @description the digit, or the number of the class */
             digit: number;
-            /** @description with explain: what the finder sees, as a PNG file: red is ink of digits, green their middles, blue other writing; null if it was not asked */
+            /** @description with explain: what the finder sees, as a PNG file: red is ink of digits, green their middles, blue other writing; null for a network that reads other things than digits */
             finder?: string | null;
             /**
              * Format: image-data-url
@@ -129,6 +128,7 @@ export interface components {
             image: string;
             /** @description its name */
             label: string;
+            occlusion?: components["schemas"]["Occlusion"];
             /** @description of each digit; they sum to 1 */
             probs: number[];
             /** @description why not to trust the answer */
@@ -137,15 +137,6 @@ export interface components {
         Answers: {
             /** @description for each image, in the order in which they were sent */
             answers: (components["schemas"]["Answer"] | components["schemas"]["Error"])[];
-        };
-        /** @description with explain: how far the score drops where a part is covered */
-        Covered: {
-            /** @description where it begins, in pixels */
-            corners: number[];
-            /** @description of the score, in rows */
-            drops: number[][];
-            /** @description pixels: the side of the paper */
-            square: number;
         };
         Error: {
             /** @description what is wrong, in a sentence */
@@ -164,7 +155,18 @@ export interface components {
             /** @description in their order; null where the network is no chain of them */
             layers: Record<string, never>[] | null;
         };
+        /** @description with explain: how far the score drops where a part is covered */
+        Occlusion: {
+            /** @description where it begins, in pixels */
+            corners: number[];
+            /** @description of the score, in rows */
+            drops: number[][];
+            /** @description pixels: the side of the paper */
+            square: number;
+        };
         Rows: {
+            /** @description with explain: what the finder sees, as a PNG file: red is ink of digits, green their middles, blue other writing; null for a network that reads other things than digits */
+            finder?: string | null;
             /** @description from top to bottom, and each from left to right */
             rows: components["schemas"]["Answer"][][];
         };
@@ -289,16 +291,20 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": {
-                    /** @description also say what speaks for the answer, and what the finder sees */
+                    /** @description also say what the finder sees, and, for one digit, what speaks for the answer */
                     explain?: boolean;
                     /** Format: image-data-url */
                     image: string;
                 } | {
+                    /** @description also say what the finder sees, and, for one digit, what speaks for the answer */
+                    explain?: boolean;
                     images: string[];
                 };
                 "application/octet-stream": string;
                 "image/*": string;
                 "multipart/form-data": {
+                    /** @description also say what the finder sees, and, for one digit, what speaks for the answer */
+                    explain?: boolean;
                     image: string[];
                 };
             };
@@ -321,7 +327,9 @@ export interface operations {
     };
     read: {
         parameters: {
-            query?: never;
+            query?: {
+                explain?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -329,12 +337,16 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": {
+                    /** @description also say what the finder sees, and, for one digit, what speaks for the answer */
+                    explain?: boolean;
                     /** Format: image-data-url */
                     image: string;
                 };
                 "application/octet-stream": string;
                 "image/*": string;
                 "multipart/form-data": {
+                    /** @description also say what the finder sees, and, for one digit, what speaks for the answer */
+                    explain?: boolean;
                     /** Format: binary */
                     image: string;
                 };
