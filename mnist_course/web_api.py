@@ -108,8 +108,8 @@ def explain_in(
 )->bool:
     "Is an explanation wanted? Raises ValueError for anything but true and false."
     texts = {'true': True, 'false': False}
-    said = [*request.args.getlist('explain'), *request.form.getlist('explain')]
-    wanted = [texts.get(text) for text in said] + [sent.options.get('explain', False)]
+    wanted = [texts.get(text) for text in request.args.getlist('explain')]
+    wanted.append(sent.options.get('explain', False))
     if not all(isinstance(one, bool) for one in wanted):
         raise ValueError('"explain" is true or false')
     return any(wanted)

@@ -267,8 +267,10 @@ def schema_under_test():
     schema = schemathesis.openapi.from_wsgi('/api/openapi.json', create_app(), config=config)
 
     @schema.hook
-    def filter_case(context, case):  # a form has fields: werkzeug can send nothing else as one
-        return case.media_type != 'multipart/form-data' or isinstance(case.body, dict)
+    def filter_case(context, case):  # what cannot be sent as it is meant
+        no_form = case.media_type == 'multipart/form-data' and not isinstance(case.body, dict)
+        explain = (case.query or {}).get('explain')
+        return not no_form and not (isinstance(explain, list | dict) and not explain)
 
     return schema
 
@@ -290,7 +292,7 @@ def test_two_thousand_requests_made_from_the_document_find_no_fault():
             ]
     assert faults == []
     assert statuses.total() >= CASES
-    assert statuses[200] > 700 and statuses[400] > 700 and not statuses[500]
+    assert statuses[200] > 600 and statuses[400] > 600 and not statuses[500]
 
 
 def lines_of(page: str, start: str | tuple[str, ...]) -> list[str]:

@@ -469,7 +469,7 @@ COME_ALONG = {'IPython': 'ipykernel', 'traitlets': 'anywidget', 'werkzeug': 'fla
 def test_every_package_that_is_imported_is_a_dependency():
     project = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
     listed = re.findall(r'"([\w-]+)>=', project)
-    known = {MODULES.get(name, name) for name in listed} | {'mnist_course'}
+    known = {MODULES.get(name, name.replace('-', '_')) for name in listed} | {'mnist_course'}
     cells = [c for path in notebooks() for c in json.loads(path.read_text('utf-8'))['cells']]
     code = '\n'.join(source(c) for c in cells if c['cell_type'] == 'code')
     whole = re.findall(r'^ *import (\w+)', code, re.M)

@@ -303,8 +303,6 @@ export interface operations {
                 "application/octet-stream": string;
                 "image/*": string;
                 "multipart/form-data": {
-                    /** @description also say what the finder sees, and, for one digit, what speaks for the answer */
-                    explain?: boolean;
                     image: string[];
                 };
             };
@@ -345,8 +343,6 @@ export interface operations {
                 "application/octet-stream": string;
                 "image/*": string;
                 "multipart/form-data": {
-                    /** @description also say what the finder sees, and, for one digit, what speaks for the answer */
-                    explain?: boolean;
                     /** Format: binary */
                     image: string;
                 };

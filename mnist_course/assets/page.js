@@ -169,7 +169,7 @@ function showPhoto(picture, digits) {
   for (const {box} of digits) if (box) context.strokeRect(...box.map(v => v*scale));
 }
 
-function digitButton(answer) {  // one digit of a photo, which can be looked at above
+function digitButton(answer) {  // one digit of a photo, which can be looked at below
   if (!inside) return make('span', {textContent: nameOf(answer)});
   const button = make('button', {type: 'button', textContent: nameOf(answer)});
   button.addEventListener('click', () => {

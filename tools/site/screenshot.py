@@ -19,7 +19,7 @@ with sync_playwright() as p:
         executable_path=shutil.which('chromium') or shutil.which('google-chrome'),
         args=['--no-sandbox', '--disable-gpu'],
     )
-    page = browser.new_page(viewport={'width': 1220, 'height': 1290})
+    page = browser.new_page(viewport={'width': 1220, 'height': 1450})
     page.goto(f'http://127.0.0.1:{server.effective_port}/')
     box = page.locator('#pad canvas').bounding_box()
     for stroke in strokes(3, np.random.default_rng(2)):
