@@ -93,8 +93,8 @@ def served(d: dict) -> str:
             '',
             f'{d["clients"]} clients at once for {d["seconds"]:.0f} seconds on loopback, on the '
             'two cores that the server runs on; PNG files of 28 × 28, JPEG files of 12 '
-            'megapixels, and the photos in `test_images`. Both servers were asked in turn, while '
-            'other programs were running. The median ratio of their speeds, two processes to '
+            'megapixels, and the photos in `test_images`. Both servers were asked in turn. '
+            'The median ratio of their speeds, two processes to '
             f'one: {", ".join(ratios)}. {d["date"]}.',
             '',
             '',
