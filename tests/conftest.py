@@ -46,6 +46,13 @@ def pytest_collection_modifyitems(items) -> None:
             item.add_marker(pytest.mark.xdist_group(name))
 
 
+def pytest_collection_finish(session) -> None:
+    "With a pytest that pytest-xdist does not know, each process would build what is shared."
+    if getattr(session.config.option, 'loadgroup', False):
+        grouped = [i.nodeid for i in session.items if i.get_closest_marker('xdist_group')]
+        assert all('@' in name for name in grouped), 'tests are not kept together: see pyproject'
+
+
 @pytest.fixture(autouse=True)
 def no_figure_stays_open():
     yield
