@@ -94,17 +94,22 @@ def test_values_of_any_range_are_brought_to_0_to_255(kind, digit):
     assert rgb.shape == (28, 28, 3) and np.abs(rgb[..., 0] - rounded.get(kind, digit)).max() <= 2
 
 
-@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'TIFF'])
-@pytest.mark.parametrize('turn', range(1, 9))
-def test_a_place_is_told_in_pixels_of_the_source_as_a_viewer_shows_it(turn, kind):
+def as_a_camera_stores_it(turn: int) -> tuple[Image.Image, Image.Exif]:
+    "200 × 120 pixels with a dark rectangle at x 140, y 30, 40 × 20, turned; how to turn it back."
     upright = np.full((120, 200, 3), 255, np.uint8)
-    upright[30:50, 140:180] = 0  # a dark rectangle: x 140, y 30, 40 × 20
-    back = {1: [], 2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}[turn]
+    upright[30:50, 140:180] = 0
     stored = Image.fromarray(upright)
-    for t in back:
+    for t in {1: [], 2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}[turn]:
         stored = stored.transpose(Image.Transpose(t))
     exif = Image.Exif()
     exif[0x0112] = turn
+    return stored, exif
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'TIFF'])
+@pytest.mark.parametrize('turn', range(1, 9))
+def test_a_place_is_told_in_pixels_of_the_source_as_a_viewer_shows_it(turn, kind):
+    stored, exif = as_a_camera_stores_it(turn)
     image = open_image(saved(stored, kind, exif=exif))
     assert image.size == (200, 120) and where_dark(image) == (140, 30, 40, 20)
 
@@ -317,14 +322,7 @@ def test_a_heic_is_read_where_the_extra_is_installed(heif):
 
 @pytest.mark.parametrize('turn', range(1, 9))
 def test_a_heic_is_turned_upright_once(turn, heif):
-    upright = np.full((120, 200, 3), 255, np.uint8)
-    upright[30:50, 140:180] = 0
-    back = {1: [], 2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}[turn]
-    stored = Image.fromarray(upright)
-    for t in back:
-        stored = stored.transpose(Image.Transpose(t))
-    exif = Image.Exif()
-    exif[0x0112] = turn
+    stored, exif = as_a_camera_stores_it(turn)
     image = open_image(saved(stored, 'HEIF', exif=exif.tobytes(), quality=95))
     assert image.size == (200, 120)
     assert np.abs(np.array(where_dark(image)) - (140, 30, 40, 20)).max() <= 1
