@@ -18,26 +18,26 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
     '00_start_here': (
         'start here',
         'see a network read, train one in seconds, draw a digit for it'),
-    '01_data': ('data', 'images as numbers, a first reader without a network, mini-batches'),
+    '01_data': ('data', 'images as numbers, a baseline without a network, mini-batches'),
     '02_model': ('model', 'a neuron and a layer by hand, then a network of two layers'),
     '02b_convolution': (
         'convolution',
-        'a detector that slides, pooling, and the network of the course'),
+        'a sliding detector, pooling, and the course\'s network'),
     '03_training': (
         'training',
         'loss, slope and step, the training loop, and the first real run'),
     '03b_tuning': (
         'tuning',
-        'when training goes wrong, and how far 300 images take you; a fair comparison'),
+        'fixing training that goes wrong, training on 300 images, and comparing fairly'),
     '04_evaluation': (
         'evaluation',
-        'the test set, opened once: how good is it, how certain is that, which mistakes'),
+        'the test set, opened once: the accuracy, how certain it is, and the mistakes'),
     '05_visualization': (
         'visualization',
-        'what the network looks for, and which pixels made it decide'),
+        'what the network looks for, and which pixels its answer depends on'),
     '06_your_digit': (
         'your digit',
-        'why it fails on your photo, a reader in four steps, and where rules end'),
+        'why it fails on your photo, a reader in four steps, and where its rules fail'),
     '07_finder': ('finder', 'a second network that finds every digit on a page'),
     '08_inference': (
         'inference',
@@ -56,10 +56,10 @@ NOTEBOOKS = {  # name: its title on the map, and what it teaches
         'where the time goes, and the same accuracy in a fraction of it'),
     '11b_comparing': (
         'comparing',
-        'what buys accuracy, and how to tell a gain from chance'),
+        'what improves accuracy, and how to tell a gain from chance'),
     '12_robustness': (
         'robustness',
-        'noise, tilt and attacks: where a network fails, and which remedies help'),
+        'noise, tilt and attacks: where a network fails, and what helps'),
     '12b_doubt': (
         'doubt',
         'letters, confidence and a threshold: when a network should not answer'),

@@ -3,6 +3,7 @@ made from it find no fault. And several images in one request."""
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -296,9 +297,9 @@ def test_two_thousand_requests_made_from_the_document_find_no_fault():
 
 
 def lines_of(page: str, start: str | tuple[str, ...]) -> list[str]:
-    "The lines of a notebook that begin so."
+    "The lines of a notebook that begin so; one that ends in a backslash goes on in the next."
     nb = checks.read(ROOT / 'nbs' / page)
-    text = '\n'.join(checks.source(cell) for cell in nb['cells'])
+    text = '\n'.join(checks.source(cell) for cell in nb['cells']).replace('\\\n', ' ')
     return [line for line in text.splitlines() if line.startswith(start)]
 
 
@@ -327,6 +328,20 @@ def test_the_lines_with_curl_do_what_the_page_says(address, tmp_path):
     assert one['digit'] == 2
     assert [answer['digit'] for answer in two['answers']] == [2, 0]
     assert [[answer['digit'] for answer in row] for row in rows['rows']] == [[2, 0]]
+
+
+@pytest.mark.skipif(
+    not shutil.which('curl') and not os.environ.get('CI'), reason='curl is not on this machine'
+)
+def test_the_request_in_readme_gets_the_answer_below_it(address):
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    sent, said = re.search(r'(?m)^(curl .*)\n# ({.*})$', readme).groups()
+    command = shlex.split(sent.replace('http://127.0.0.1:8000', address))
+    done = subprocess.run([*command, '-sS'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)) == re.findall(r'"(\w+)":', said)
+    parts = map(re.escape, said.split('…'))  # which stands for what is left out
+    assert re.fullmatch('.*'.join(parts), done.stdout.strip())
 
 
 def test_the_lines_in_python_do_what_the_page_says(address):

@@ -1,8 +1,10 @@
 """The reader of two networks: what it makes of every kind of file and array, its boxes, its
 warnings, and that its work is bounded."""
 
+import ast
 import io
 import os
+import re
 from itertools import chain, product
 from pathlib import Path
 
@@ -930,3 +932,21 @@ def test_a_folder_and_a_pipe_with_the_name_of_an_image_are_left_out_and_a_link_i
         images_in(tmp_path)
     (tmp_path / 'link_5.png').symlink_to('gone_5.png')
     assert [path.name for path in images_in(tmp_path)] == ['link_5.png']
+
+
+def test_the_python_of_readme_gives_what_its_comments_say(monkeypatch):
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    code = re.search(r'```python\n(.*?)```', readme, re.S)[1]
+    monkeypatch.chdir(ROOT)
+    space, values = {}, []
+    for statement in ast.parse(code.replace('page.jpg', 'test_images/chalk_2.jpg')).body:
+        line = ast.unparse(statement)
+        if isinstance(statement, ast.Expr):
+            values.append(eval(line, space))
+        else:
+            exec(line, space)
+    accuracy, (digit, confidence, probs), (image, box, warning), rows = values
+    assert accuracy == pytest.approx(float(re.search(r'accuracy +# ([\d.]+)', code)[1]), abs=2e-4)
+    assert f'# {digit}, {str(confidence)[:4]}…, and ten numbers' in code and len(probs) == 10
+    assert image.shape == (28, 28) and len(box) == 4 and warning is None
+    assert [[p.digit for p in row] for row in rows] == [[digit]]
