@@ -28,7 +28,7 @@ class Seen(NamedTuple):
     box:Box|None # around its ink, in pixels of the source; None where no digit was found
     remark:str|None # what must be said of it, in a sentence
     cut:bool=False # does it touch the edge of the image
-    found:float=1. # the finder's confidence that it is a digit; 1 for an image in MNIST's form
+    found:float|None=None # the finder's confidence that it is a digit; None: not cut out by it
 
 # %% ../nbs/library/prediction.ipynb #a084a3ba
 def touches_edge(

@@ -291,13 +291,13 @@ def each_predicted(
 )->dict[str, Any]:
     "What /api/predict answers to several images: an answer or an error for each, in their order."
     found = [digit_or_error(image, network) for image in sent]
-    answers: list[dict[str, Any]] = [{'error': one} for one in found]
-    for cut_out in (False, True):  # `classify` takes images of one kind at a time
-        some = {k: one for k, one in enumerate(found)
-                if not isinstance(one, str) and (one[1].found < 1) == cut_out}
-        predictions = classify([digit for _, digit in some.values()], network)
-        for (k, (image, _)), p in zip(some.items(), predictions):
-            answers[k] = answer_to(image, p, network, explain)
+    predictions = iter(classify([one[1] for one in found if not isinstance(one, str)], network))
+    answers: list[dict[str, Any]] = []
+    for one in found:
+        if isinstance(one, str):
+            answers.append({'error': one})
+        else:
+            answers.append(answer_to(one[0], next(predictions), network, explain))
     return {'answers': answers}
 
 def row_as_json(

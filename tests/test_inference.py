@@ -26,6 +26,7 @@ from mnist_course.fonts import font_files
 from mnist_course.inference import (
     REMARKS,
     Prediction,
+    classify,
     look,
     predict,
     preprocess,
@@ -385,6 +386,19 @@ def test_a_digit_cut_out_of_a_page_is_read_at_three_tilts_and_one_of_mnist_as_it
         batch = torch.tensor(np.stack([tilted(p.image.numpy(), degrees) for degrees in tilts]))
         wanted = predict_probs(model, batch).mean(0)
         assert p.probs == pytest.approx(wanted.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize('first', ['six', 'seven'])
+def test_a_batch_of_both_kinds_is_read_as_each_image_alone(first, six, seven, model):
+    sources = [six, seven] if first == 'six' else [seven, six]
+    sizes = []
+    model.register_forward_hook(lambda *of: sizes.append(len(of[-1])))
+    together = classify([look(source) for source in sources], model)
+    assert sizes == [4]  # one call: an image of MNIST once, a digit that was cut out three times
+    for source, p in zip(sources, together):
+        alone = predict(source, model)
+        assert p.probs == pytest.approx(alone.probs, abs=1e-6)
+        assert (p.warning, p.box) == (alone.warning, alone.box)
 
 
 def test_of_a_large_and_a_small_digit_the_large_one_is_read(six):
