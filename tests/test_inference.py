@@ -3,6 +3,7 @@ warnings, and that its work is bounded."""
 
 import io
 import os
+from dataclasses import replace
 from itertools import chain, product
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from torch import nn
 
 import kinds
 from conftest import ROOT, a_bomb, call
-from mnist_course import locate
+from mnist_course import locate, reading, widgets
 from mnist_course.data import load_mnist
 from mnist_course.evaluation import predict_probs
 from mnist_course.finder import shipped_finder
@@ -792,6 +793,22 @@ def test_the_figure_of_an_answer_shows_its_box_in_the_pixels_of_the_source():
         np.allclose((left, right, bottom, top), (0, width, height, 0), atol=1)
         and len(axes[2].patches) == 10
     )
+
+
+@pytest.mark.parametrize('warning', [REMARKS['blank'], REMARKS['nothing'], 'it moves', None])
+def test_where_no_digit_was_found_none_is_shown(warning, monkeypatch):
+    blank = Image.new('L', (300, 200), 240)
+    p = replace(predict(blank), warning=warning)
+    assert p.box is None
+    for module in (widgets, reading):
+        monkeypatch.setattr(module, 'predict', lambda *_: p)
+    for html in (widgets.answer_html(p), widgets.read_upload('a.png', saved(blank, 'PNG'))):
+        assert 'digit was found' in html and 'digit-answer' not in html
+        assert 'confident' not in html and html.count('digit was found') <= 2  # heading, alt
+    drawn = show_prediction(blank)
+    assert drawn[2].get_title() == 'no digit was found' and not drawn[2].patches
+    more = [text.get_text() for text in drawn[0].figure.texts]
+    assert more == ([warning] if warning not in (REMARKS['nothing'], None) else [])
 
 
 def test_a_folder_gives_its_images_and_no_hidden_files(tmp_path):
