@@ -78,7 +78,7 @@ def train_epoch(
     recipe:Recipe, # its augmentation, smoothing and bfloat16
     schedule:LRScheduler|None=None, # of the rate, moved on after each step; None keeps it
 )->tuple[float, float]: # mean loss and accuracy over the epoch, while the weights changed
-    "Once through the training images. Raises ValueError when the loss runs away."
+    "Once through the training images. Raises ValueError when the loss is not finite."
     model.train()
     total, correct, n, digits = 0., 0, 0, 0
     for xb, yb in train_dl:
@@ -90,8 +90,8 @@ def train_epoch(
         n += len(yb)
         digits += int((yb >= 0).sum())
         if not math.isfinite(total):
-            raise ValueError(f'the loss ran away: a learning rate of {recipe.lr:g} is too high; '
-                             'try 0.001')
+            raise ValueError('training diverged: the loss is not finite; a learning rate of '
+                             f'{recipe.lr:g} is too high, try 0.001')
     return total/n, correct/max(digits, 1)
 
 @torch.inference_mode()
@@ -233,13 +233,19 @@ def check_fit(
 def check_labels(
     model:nn.Module, # on the device of the batches
     batches:Batches,
+    which:str, # 'training' or 'validation'
 )->None:
-    "Raise ValueError where there are more classes than the network has answers."
+    "Raise ValueError for a label that is none of the network's answers; -1 is for training only."
     classes = model.eval()(normalize(batches.images[:1])).shape[1]
-    highest = int(batches.labels.max())
+    lowest, highest = (int(extreme) for extreme in batches.labels.aminmax())
     if highest >= classes:
-        raise ValueError(f'there is a label {highest}, but this network has {classes} answers: '
-                         f'make it by create_model(name, classes={highest + 1})')
+        raise ValueError(f'there is a label {highest} among the {which} labels, but this network '
+                         f'has {classes} answers: make it by '
+                         f'create_model(name, classes={highest + 1})')
+    least = -1 if which == 'training' else 0
+    if lowest < least:
+        raise ValueError(f'there is a label {lowest} among the {which} labels; the lowest that '
+                         f'can be is {least}')
 
 def make_schedule(
     opt:Optimizer,
@@ -304,17 +310,18 @@ def fit(
     """Train a model by a recipe, in place; it ends in evaluation mode.
 
     Images are uint8, (N,28,28), ink 255 on 0; labels are 0 to 9, or as many as the network has
-    answers, or -1 for "not a digit".
+    answers. Training labels may also be -1, for "not a digit".
     Returns one row an epoch, a dict: epoch, train_loss, train_accuracy, valid_loss,
     valid_accuracy, seconds; losses in nats per image, accuracies from 0 to 1.
-    Raises ValueError when the loss runs away, the recipe is for another network, or the checkpoint
-    of another run."""
+    Raises ValueError when training diverges, there is another label, the recipe is for another
+    network, or the checkpoint of another run."""
     check_fit(model, recipe, checkpoint, resume)
     device, home = torch.device(device or best_device()), device_of(model)
     model.to(device).to(memory_format=torch.channels_last)
     train_dl = ManyPasses(*train, recipe.passes, recipe.bs, device)
     loaders = train_dl, Batches(*valid, bs=250, device=device)  # fits the processor's cache
-    check_labels(model, train_dl)
+    check_labels(model, train_dl, 'training')
+    check_labels(model, loaders[1], 'validation')
     steps = recipe.epochs*len(train_dl)
     if threads is None and device.type == 'cpu':
         threads = threads_for(model, recipe, steps, checkpoint if resume else None)
