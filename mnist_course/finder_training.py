@@ -24,7 +24,7 @@ from .finder import Finder, finder_loss, iou
 from .devices import best_device
 from .pages import HARD, MORE_HARD, make_page, targets
 from .checkpoints import load_plain, save_atomically
-from .fitting import has_bfloat16, process_as_before
+from .fitting import has_bfloat16, preserve_global_state
 
 # %% ../nbs/library/finder_training.ipynb #94847014
 WIDE = [(128, 288), (144, 256), (192, 256), (80, 400)] # (H,W), pixels
@@ -141,7 +141,7 @@ def train_step(
     return loss.item()
 
 # %% ../nbs/library/finder_training.ipynb #6ccf96e5
-@process_as_before()
+@preserve_global_state()
 def train_finder(
     writer:Writer, # who writes the digits, from training images alone
     steps:int, # batches

@@ -293,7 +293,7 @@ def test_more_threads_are_given_up_after_one_slow_step(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(fitting.time, 'perf_counter', lambda: next(clock))
     steps = []
-    monkeypatch.setattr(fitting, 'take_step', lambda *args: steps.append(1))
+    monkeypatch.setattr(fitting, 'training_step', lambda *args: steps.append(1))
     model = create_model('linear')
     assert fitting.timed_steps(model, 4, Recipe(), 50, limit=0.5) == float('inf')
     assert len(steps) == 2  # the first sets things up
