@@ -110,10 +110,11 @@ def locate(
     sizes = [max(c.w, c.h)*first.scale for c in first.cores]
     size = float(np.median(sizes)) if sizes else SMALL/2
     largest = min(SECOND_LOOK, max(rgb.shape[:2]))
-    if size >= SMALL or largest < FIRST_LOOK*1.2:
-        return first
-    closer = look(finder, rgb, min(largest, FIRST_LOOK*GOOD/size))
-    best = closer if len(closer.cores) >= len(first.cores) else first
+    best = first
+    if size < SMALL and largest >= FIRST_LOOK*1.2:
+        closer = look(finder, rgb, min(largest, FIRST_LOOK*GOOD/size))
+        if len(closer.cores) >= len(first.cores):
+            best = closer
     if len(best.cores) > MOST:
         raise TooManyDigits(CROWDED)
     return best

@@ -642,6 +642,32 @@ def test_a_page_of_noise_takes_no_longer_than_a_page_of_digits(monkeypatch):
     )  # pixels that the finder has looked at
 
 
+class Spots(nn.Module):
+    "A finder that marks the cores of `n` small digits, whatever it is shown."
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.n = n
+        self.weight = nn.Parameter(torch.zeros(1))  # says that it is on the processor
+
+    def forward(self, pages):
+        n, _, height, width = pages.shape
+        maps = torch.full((n, 3, height // 2, width // 2), -9.0)
+        across = width // 2 // 5
+        for k in range(self.n):
+            y, x = 5 * (k // across), 5 * (k % across)
+            maps[:, 1, y : y + 3, x : x + 3] = 9
+        return maps
+
+
+@pytest.mark.parametrize('side', [256, 1_200])  # looked at once, and twice
+def test_as_many_digits_as_are_read_at_a_time_and_one_more(side):
+    page = np.full((side, side, 3), 255, np.float32)
+    assert len(locate.locate(Spots(400), page).cores) == 400
+    with pytest.raises(locate.TooManyDigits, match='more than 400'):
+        locate.locate(Spots(401), page)
+
+
 def count_pixels(monkeypatch, seen: list[int]) -> None:
     "Count the pixels that go through the finder."
     whole = locate.finder_maps

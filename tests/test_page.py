@@ -30,6 +30,7 @@ from mnist_course.finder import finder_maps, shipped_finder
 from mnist_course.image_forms import ImageForm
 from mnist_course.images import open_image
 from mnist_course.inference import predict, read_number, shipped_model
+from mnist_course.locate import CROWDED
 from mnist_course.pages import make_page
 from mnist_course.remarks import REMARKS
 from mnist_course.serve import create_app
@@ -766,6 +767,33 @@ def test_without_a_server_the_finder_says_the_same_for_pages_of_any_size(page, s
             MAPS, [pixels.transpose(0, 3, 1, 2).ravel().tolist(), [n, 3, height, width]]
         )
         assert np.abs(np.reshape(theirs, ours.shape) - ours).max() < 1e-3, (n, height, width)
+
+
+LOCATED = """async ([side, count]) => {  // with a finder that marks so many small digits
+  const {locate} = await import('./locate.js');
+  const finder = (pixels, [n, , height, width]) => {
+    const [rows, columns] = [height/2, width/2];
+    const data = new Float32Array(3*rows*columns);
+    const across = Math.floor(columns/5);
+    for (let k = 0; k < 9*count; k++) {
+      const [spot, dot] = [Math.floor(k/9), k % 9];
+      const y = 5*Math.floor(spot/across) + Math.floor(dot/3);
+      data[(rows + y)*columns + 5*(spot % across) + dot % 3] = .99;
+    }
+    return {data, dims: [n, 3, rows, columns]};
+  };
+  const planes = [0, 1, 2].map(() => new Float32Array(side*side));
+  const image = {planes, width: side, height: side};
+  return locate(finder, image).then(({cores}) => cores.length, error => error.message);
+}"""
+
+
+def test_without_a_server_too_many_digits_are_refused_as_the_library_does(page, static):
+    page.goto(static)
+    until(page, '!!window.reading')
+    for side in (256, 1200):  # looked at once, and twice
+        assert page.evaluate(LOCATED, [side, 400]) == 400
+        assert page.evaluate(LOCATED, [side, 401]) == CROWDED
 
 
 def test_without_a_server_every_test_image_is_read_as_the_library_reads_it(page, static):

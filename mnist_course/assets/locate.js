@@ -81,9 +81,11 @@ export async function locate(finder, image) {
   const sizes = Float64Array.from(first.cores, c => Math.max(c.w, c.h)*first.scale).sort();
   const size = sizes.length ? quantile(sizes, .5) : SMALL/2;
   const largest = Math.min(SECOND_LOOK, Math.max(image.width, image.height));
-  if (size >= SMALL || largest < FIRST_LOOK*1.2) return first;
-  const closer = await lookAt(finder, image, Math.min(largest, FIRST_LOOK*GOOD/size));
-  const best = closer.cores.length >= first.cores.length ? closer : first;
+  let best = first;
+  if (size < SMALL && largest >= FIRST_LOOK*1.2) {
+    const closer = await lookAt(finder, image, Math.min(largest, FIRST_LOOK*GOOD/size));
+    if (closer.cores.length >= first.cores.length) best = closer;
+  }
   if (best.cores.length > MOST) throw new Error(remarks.crowded);
   return best;
 }
