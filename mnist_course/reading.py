@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from .evaluation import predict_probs
-from .finder import _kept_finder
+from .finder import shared_finder
 from .image_forms import form_of_model, look_at_whole
 from .images import ImageSource, open_image
 from .locate import FoundDigit, Look, cut_out, locate
 from .mnist_form import SIDE, bounding_box, is_mnist, tilted
-from .prediction import Prediction, Seen, _kept_model, seen_digit
+from .prediction import Prediction, Seen, seen_digit, shared_model
 from .reading_order import in_rows, orientation
 from .remarks import REMARKS, is_faint, with_hints
 from .showing import draw_prediction
@@ -36,7 +36,7 @@ def digits_on(
     rgb:np.ndarray, # (H,W,3), 0…255
 )->tuple[list[FoundDigit], Look]: # the largest first; the look that showed them
     "What the finder finds on a page. Raises TooManyDigits for more than 400."
-    finder = _kept_finder()
+    finder = shared_finder()
     page = locate(finder, rgb)
     return cut_out(finder, rgb, page.cores), page
 
@@ -170,7 +170,7 @@ def predict(
     other images than digits sees the image in their form, and answers with a name: `label`.
     Raises OSError for a file that cannot be read and ValueError for what is not an image.
     """
-    model = _kept_model() if model is None else model
+    model = shared_model() if model is None else model
     return classify([look_for(model, source)], model)[0]
 
 # %% ../nbs/library/reading.ipynb #4ba89aea
@@ -211,7 +211,7 @@ def read_number(
     Raises OSError for a file that cannot be read, ValueError for what is not an image, and
     TooManyDigits, a ValueError, for more than 400 digits.
     """
-    model = _kept_model() if model is None else model
+    model = shared_model() if model is None else model
     image = open_image(source)
     other = form_of_model(model).kind != 'digits'
     if other or (image.size == (SIDE, SIDE) and is_mnist(image.rgb.mean(-1))):

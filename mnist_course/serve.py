@@ -17,7 +17,7 @@ from .api_description import make_description
 from .commands import command, find_model, make_parser
 from .extras import require
 from .image_forms import reads_digits
-from .inference import shipped_model
+from .inference import pretrained_model
 from .web_api import LARGEST_BODY, MOST_IMAGES, SENTENCES, make_api
 from .web_frontend import FRONTEND, make_frontend
 from .web_page import make_page
@@ -68,7 +68,7 @@ def create_app(
     app = Flask('mnist_course', static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, MAX_FORM_MEMORY_SIZE=LARGEST_BODY,
                       MAX_FORM_PARTS=5*MOST_IMAGES)
-    network = shipped_model() if model is None else model
+    network = pretrained_model() if model is None else model
     app.register_blueprint(make_api(network))
     app.register_blueprint(make_description(network))
     app.register_blueprint(make_frontend(frontend) if frontend else make_page())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .figures import png_url
-from .finder import _kept_finder, finder_maps
+from .finder import finder_maps, shared_finder
 from .image_forms import reads_digits
 from .layer_chain import layer_chain
 from .locate import FIRST_LOOK, at_size
@@ -46,7 +46,7 @@ def finder_view(
 )->str: # a PNG file as a data URL: red is ink of digits, green their cores, blue other writing
     "What the finder sees at its first look, at half its resolution: 128 pixels on the longer side."
     small, _ = at_size(rgb, FIRST_LOOK)
-    maps = finder_maps(_kept_finder(), small[None])[0]
+    maps = finder_maps(shared_finder(), small[None])[0]
     return png_url((255*maps).round().astype(np.uint8).transpose(1, 2, 0))
 
 # %% ../nbs/library/web_explain.ipynb #547e1b60

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from .data import normalize
 from .export import FromPixels, write_onnx
 from .files import ASSETS, atomic_path
-from .finder import shipped_finder
+from .finder import pretrained_finder
 from .image_forms import reads_digits
 from .locate import CROWDED
-from .prediction import shipped_model
+from .prediction import pretrained_model
 from .remarks import REMARKS
 from .web_explain import CORNERS, SQUARE, network_files
 
@@ -117,7 +117,7 @@ def write_page(
 
     Raises ValueError without the onnx packages or for a network that reads other things than
     digits, OSError where it cannot be written."""
-    model = shipped_model() if model is None else model
+    model = pretrained_model() if model is None else model
     folder = Path(folder)
     if not reads_digits(model):
         raise ValueError('the page without a server reads digits; this network has learned from '
@@ -134,7 +134,7 @@ def write_page(
         with atomic_path(folder/name) as p:
             p.write_bytes(content)
     classifier = write_onnx(WithScores(model), folder/'model.onnx', ['probs', 'scores'])
-    finder = write_onnx(FinderMaps(shipped_finder()), folder/'finder.onnx', ['maps'],
+    finder = write_onnx(FinderMaps(pretrained_finder()), folder/'finder.onnx', ['maps'],
                         example=torch.zeros(2, 3, 96, 128),
                         free={0: 'pages', 2: 'height', 3: 'width'})
     names = 'index.html', *FILES, 'network.json', 'weights.bin'

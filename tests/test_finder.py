@@ -6,7 +6,7 @@ import torch
 
 from kinds import writer
 from mnist_course.checkpoints import load_plain
-from mnist_course.finder import Finder, find_cores, finder_loss, finder_maps, iou, shipped_finder
+from mnist_course.finder import Finder, find_cores, finder_loss, finder_maps, iou, pretrained_finder
 from mnist_course.finder_training import (
     PageBatches,
     mean_iou,
@@ -24,7 +24,7 @@ def test_maps_have_half_the_size_of_any_page(size):
 
 def test_a_darker_page_is_the_same_page():
     page, _ = page_batch(writer(), 1, seed=4, shape=(96, 96))
-    finder = shipped_finder()
+    finder = pretrained_finder()
     with torch.inference_mode():
         one, dim = (finder(page.float() * k).sigmoid() for k in (1.0, 0.7))
     assert (one - dim).abs().mean() < 0.02
@@ -63,10 +63,10 @@ def test_cores_that_grew_together_are_two_and_one_with_a_dent_is_one():
     assert len(find_cores(core)) == 2
 
 
-def test_the_shipped_finder_finds_digits_on_pages_it_has_not_seen():
-    ink, core, _ = mean_iou(shipped_finder(), writer(), 4, seed=99)
+def test_the_pretrained_finder_finds_digits_on_pages_it_has_not_seen():
+    ink, core, _ = mean_iou(pretrained_finder(), writer(), 4, seed=99)
     assert ink > 0.6 and core > 0.6
-    assert all(not p.requires_grad for p in shipped_finder().parameters())
+    assert all(not p.requires_grad for p in pretrained_finder().parameters())
 
 
 def test_a_training_that_was_stopped_ends_where_one_that_ran_through_ends(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from conftest import ROOT, a_bomb, call
 from mnist_course import locate, reading, widgets
 from mnist_course.data import load_mnist
 from mnist_course.evaluation import predict_probs
-from mnist_course.finder import shipped_finder
+from mnist_course.finder import pretrained_finder
 from mnist_course.fonts import font_files
 from mnist_course.inference import (
     REMARKS,
@@ -31,8 +31,8 @@ from mnist_course.inference import (
     look,
     predict,
     preprocess,
+    pretrained_model,
     read_number,
-    shipped_model,
     show_prediction,
 )
 from mnist_course.mnist_form import tilted, trimmed
@@ -130,12 +130,12 @@ class Says(nn.Module):
 
 def test_what_is_done_to_a_shipped_network_changes_no_later_answer(seven):
     before = predict(seven), read_number(seven)
-    for network in (shipped_model(), shipped_finder()):
+    for network in (pretrained_model(), pretrained_finder()):
         with torch.no_grad():
             for weight in network.parameters():
                 weight.mul_(0.1)
         network.train()
-    shipped_model().header.clear()
+    pretrained_model().header.clear()
     assert (predict(seven), read_number(seven)) == before
 
 

@@ -26,10 +26,10 @@ from mnist_course.canvas import Writer
 from mnist_course.data import load_mnist, normalize
 from mnist_course.figures import data_url_bytes
 from mnist_course.files import ASSETS
-from mnist_course.finder import finder_maps, shipped_finder
+from mnist_course.finder import finder_maps, pretrained_finder
 from mnist_course.image_forms import ImageForm
 from mnist_course.images import open_image
-from mnist_course.inference import predict, read_number, shipped_model
+from mnist_course.inference import predict, pretrained_model, read_number
 from mnist_course.locate import CROWDED
 from mnist_course.pages import make_page
 from mnist_course.remarks import REMARKS
@@ -501,7 +501,7 @@ def test_every_number_of_the_third_level_is_pytorchs(page, server):
     reads(page, '3')
     until(page, SETTLED)
     image = torch.tensor(page.evaluate(SEEN), dtype=torch.uint8).view(28, 28)
-    sums = sums_of(shipped_model(), image)
+    sums = sums_of(pretrained_model(), image)
     rng = np.random.default_rng(1)
     for block, number in enumerate((0, 2, 4, 6, 8)):  # each with its result, but the scores
         for _ in range(3):
@@ -589,7 +589,7 @@ def test_what_matters_and_what_the_finder_sees_are_the_librarys(page, address, e
         const context = document.getElementById('occlusion').getContext('2d');
         return [...context.getImageData(0, 0, 28, 28).data];
     }""")
-    wanted = occlusion_colors(occlusion_drops(shipped_model(), image, 3), image)
+    wanted = occlusion_colors(occlusion_drops(pretrained_model(), image, 3), image)
     shown = np.array(colors).reshape(28, 28, 4)[..., :3]
     assert np.abs(shown - wanted).max() <= 3 and np.ptp(shown) > 150
     finder = page.evaluate("""() => {
@@ -762,7 +762,7 @@ def test_without_a_server_the_finder_says_the_same_for_pages_of_any_size(page, s
         (1, 16, 33),
     ):
         pixels = rng.integers(0, 256, (n, height, width, 3)).astype(np.float32)
-        ours = finder_maps(shipped_finder(), pixels)
+        ours = finder_maps(pretrained_finder(), pixels)
         theirs = page.evaluate(
             MAPS, [pixels.transpose(0, 3, 1, 2).ravel().tolist(), [n, 3, height, width]]
         )

@@ -30,7 +30,7 @@ from mnist_course import serve as serving
 from mnist_course import web_api
 from mnist_course.architectures import MODELS, create_model
 from mnist_course.figures import data_url_bytes
-from mnist_course.inference import predict, shipped_model
+from mnist_course.inference import predict, pretrained_model
 from mnist_course.layer_chain import layer_chain
 from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MnistCNN, count_parameters
@@ -105,7 +105,7 @@ def test_a_picture_sent_in_three_ways_is_read_as_the_library_reads_it(client):
 
 def test_an_explanation_comes_on_request(client):
     ours = predict(PHOTO)
-    drops = occlusion_drops(shipped_model(), ours.image, 2)
+    drops = occlusion_drops(pretrained_model(), ours.image, 2)
     for sent in (
         dict(data=PHOTO, query_string={'explain': 'true'}),
         dict(json={'image': url(PHOTO, 'image/jpeg'), 'explain': True}),
