@@ -35,7 +35,7 @@ from mnist_course.pages import make_page
 from mnist_course.remarks import REMARKS
 from mnist_course.serve import create_app
 from mnist_course.showing import images_in
-from mnist_course.web_explain import CORNERS, SQUARE, finder_view, occlusion_drops
+from mnist_course.web_explain import CORNERS, SQUARE, finder_view, occlusion_grid
 from mnist_course.web_page import FILES, write_page
 from mnist_course.web_server import make_server, stop_server
 from tools.drawings import strokes
@@ -589,7 +589,7 @@ def test_what_matters_and_what_the_finder_sees_are_the_librarys(page, address, e
         const context = document.getElementById('occlusion').getContext('2d');
         return [...context.getImageData(0, 0, 28, 28).data];
     }""")
-    wanted = occlusion_colors(occlusion_drops(pretrained_model(), image, 3), image)
+    wanted = occlusion_colors(occlusion_grid(pretrained_model(), image, 3), image)
     shown = np.array(colors).reshape(28, 28, 4)[..., :3]
     assert np.abs(shown - wanted).max() <= 3 and np.ptp(shown) > 150
     finder = page.evaluate("""() => {

@@ -36,7 +36,7 @@ from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MnistCNN, count_parameters
 from mnist_course.serve import create_app
 from mnist_course.web_api import LARGEST_BODY
-from mnist_course.web_explain import occlusion_drops
+from mnist_course.web_explain import occlusion_grid
 from mnist_course.web_page import FILES
 from mnist_course.web_server import make_server, stop_server
 
@@ -105,7 +105,7 @@ def test_a_picture_sent_in_three_ways_is_read_as_the_library_reads_it(client):
 
 def test_an_explanation_comes_on_request(client):
     ours = predict(PHOTO)
-    drops = occlusion_drops(pretrained_model(), ours.image, 2)
+    drops = occlusion_grid(pretrained_model(), ours.image, 2)
     for sent in (
         dict(data=PHOTO, query_string={'explain': 'true'}),
         dict(json={'image': url(PHOTO, 'image/jpeg'), 'explain': True}),
