@@ -5,7 +5,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import Occlusion
-from sklearn.decomposition import PCA
 from torch import nn
 
 from foreign_device import on_meta
@@ -31,7 +30,6 @@ from mnist_course.visualization import (
     extract_features,
     favorite_patches,
     occlusion,
-    pca_plane,
 )
 
 IMAGES, LABELS = (part[:60] for part in split(load_mnist()[0])[1])
@@ -82,13 +80,6 @@ def test_features_are_those_before_the_last_layer(model):
         assert torch.allclose(features, model.features(normalize(IMAGES)), atol=1e-5)
         probs = model.fc2(features).softmax(1)
     assert torch.allclose(probs, predict_probs(model, IMAGES), atol=1e-5)
-
-
-def test_the_widest_view_is_scikit_learns():
-    torch.manual_seed(0)
-    x = torch.randn(50, 6) * torch.tensor([5.0, 1, 3, 1, 1, 1]) + 7
-    theirs = torch.from_numpy(PCA(2).fit_transform(x.numpy()))
-    assert torch.allclose(pca_plane(x).abs(), theirs.abs().float(), atol=1e-4)
 
 
 def test_top_activating_images_come_strongest_first(model):
