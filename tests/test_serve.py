@@ -35,7 +35,7 @@ from mnist_course.layer_chain import layer_chain
 from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MnistCNN, count_parameters
 from mnist_course.serve import create_app
-from mnist_course.web_api import LARGEST_BODY
+from mnist_course.web_api import MAX_BODY_BYTES
 from mnist_course.web_explain import occlusion_grid
 from mnist_course.web_page import FILES
 from mnist_course.web_server import make_server, stop_server
@@ -266,7 +266,7 @@ FAULTS = {
             content_type='multipart/form-data; boundary=x',
         ),
     ),
-    'too large': (413, dict(data=bytes(LARGEST_BODY + 1))),
+    'too large': (413, dict(data=bytes(MAX_BODY_BYTES + 1))),
     'PostScript': (
         400,
         dict(
@@ -294,9 +294,9 @@ def test_what_cannot_be_read_gets_a_status_and_a_sentence(client, path, fault):
 
 
 def test_each_status_has_its_sentence(client, monkeypatch):
-    assert '/api/predict' in client.get('/nothing').json['error']
+    assert client.get('/nothing').json['error'] == 'there is nothing at this path'
     assert 'POST' in client.get('/api/predict').json['error']
-    monkeypatch.setattr(web_api.Queue, 'result_of', lambda self, job: 1 / 0)
+    monkeypatch.setattr(web_api.WorkerPool, 'run', lambda self, job: 1 / 0)
     monkeypatch.setitem(client.application.config, 'PROPAGATE_EXCEPTIONS', False)
     reply = client.post('/api/predict', data=SMALL)
     assert reply.status_code == 500 and 'not with what you sent' in reply.json['error']
@@ -429,7 +429,7 @@ def test_what_the_server_refuses_by_itself_is_answered_at_once(server, status, s
     assert answer(server, '/api/health')['status'] == 'ok'
 
 
-@pytest.mark.parametrize('size', [LARGEST_BODY + 1, 2 * LARGEST_BODY - 1])
+@pytest.mark.parametrize('size', [MAX_BODY_BYTES + 1, 2 * MAX_BODY_BYTES - 1])
 def test_who_really_sends_too_much_gets_the_answer(server, size):
     head = f'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n'.encode()
     status, _, said = raw(server, head, bytes(size))
@@ -440,8 +440,9 @@ def test_who_really_sends_too_much_gets_the_answer(server, size):
 def test_the_largest_body_that_is_allowed_is_read(server):
     status, _, said = raw(
         server,
-        f'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGEST_BODY}\r\n\r\n'.encode(),
-        bytes(LARGEST_BODY),
+        b'POST /api/predict HTTP/1.1\r\nHost: x\r\n'
+        + f'Content-Length: {MAX_BODY_BYTES}\r\n\r\n'.encode(),
+        bytes(MAX_BODY_BYTES),
     )
     assert status == 400 and 'not an image' in said['error']
 
@@ -456,11 +457,11 @@ def test_health_is_answered_while_pictures_wait(server, monkeypatch):
             asked = [crowd.submit(answer, slow, data=SMALL) for _ in range(60)]
             wait(asked, 30, FIRST_EXCEPTION)
             assert answer(slow, '/api/health')['status'] == 'ok'
-            refused = [a.exception(30) for a in as_many_done(asked, 60 - web_api.PLACES)]
+            refused = [a.exception(30) for a in as_many_done(asked, 60 - web_api.MAX_JOBS)]
             assert {e.code for e in refused} == {503}
             go.set()
             read = [a.result()['digit'] for a in asked if not a.exception()]
-            assert read == [2] * web_api.PLACES
+            assert read == [2] * web_api.MAX_JOBS
         assert answer(slow, data=SMALL)['digit'] == 2  # there are places again
 
 
@@ -492,7 +493,7 @@ def as_many_done(asked: list, n: int) -> list:
 
 
 def test_who_waits_too_long_is_told_so(monkeypatch):
-    monkeypatch.setattr(web_api, 'PATIENCE', 0.1)
+    monkeypatch.setattr(web_api, 'TIMEOUT_SECONDS', 0.1)
     monkeypatch.setattr(
         web_api, 'look_for', lambda *what, look=web_api.look_for: (time.sleep(0.5), look(*what))[1]
     )
@@ -526,7 +527,10 @@ def test_options_and_methods_are_what_they_say(client):
     assert 'occlusion' not in client.post('/api/predict?explain=false', data=SMALL).json
     for said in ('1', 'null', '', 'true&explain=x'):
         reply = client.post(f'/api/predict?explain={said}', data=SMALL)
-        assert (reply.status_code, reply.json) == (400, {'error': '"explain" is true or false'})
+        assert (reply.status_code, reply.json) == (
+            400,
+            {'error': '"explain" must be true or false'},
+        )
     sent = {'image': url(SMALL, 'image/png'), 'explain': 1}
     assert client.post('/api/predict', json=sent).status_code == 400
     reply = client.get('/api/predict')
@@ -645,7 +649,7 @@ def test_the_command_says_when_others_can_reach_it(tmp_path):
         said = ''
         while 'Draw at' not in said:
             said += process.stdout.readline() or 'Draw at'
-        assert 'Everybody' in said and '0.0.0.0' in said
+        assert 'Anyone' in said and '0.0.0.0' in said
     finally:
         process.kill()
 
