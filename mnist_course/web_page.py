@@ -8,7 +8,6 @@ __all__ = ['FILES', 'draw_page', 'policy', 'page_blueprint', 'write_page']
 # %% ../nbs/library/web_page.ipynb #44e7d3c3
 import json
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +17,29 @@ from torch import Tensor, nn
 from .data import normalize
 from .export import FromPixels, write_onnx
 from .files import ASSETS, atomic_path
-from .finder import pretrained_finder
+from .finder import CORE_HEIGHT, CORE_WIDTH, LEVELS, PART, pretrained_finder
 from .image_forms import reads_digits
-from .locate import CROWDED
+from .images import WORK
+from .locate import (
+    APART, CLOSE_UP, CROWDED, FIRST_LOOK, GOOD, LARGEST_ZOOM, MAX_DIGITS, MAYBE, ROOM, SAME,
+    SECOND_LOOK, SHORTEST, SMALL, TALL)
+from .mnist_form import BOX, MIDDLE, SIDE
 from .prediction import pretrained_model
-from .remarks import REMARKS
+from .reading import CERTAIN, GUESS, LEAST, LEAST_OF_BOTH, SHAKY, TILTS
+from .reading_order import CONVINCING, UPRIGHT
+from .remarks import FAINT, REMARKS, SAMPLE
 from .web_explain import CORNERS, SQUARE, network_files
 
 # %% ../nbs/library/web_page.ipynb #ef6636bd
-READERS = 'images', 'finder', 'locate', 'mnist_form', 'remarks', 'reading', 'reading_order'
-
-def is_numeric(
-    value:Any,
-)->bool:
-    "Whether this is a number, or a tuple of such."
-    if isinstance(value, tuple):
-        return all(is_numeric(v) for v in value)
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-def reader_settings(
-)->dict[str, dict[str, Any]]: # constants: name -> number; remarks: name -> sentence
-    "What the page's own reader takes from the library: constants, and what may be said."
-    constants: dict[str, Any] = {}
-    for module in READERS:
-        names = vars(import_module(f'mnist_course.{module}'))
-        constants |= {k: v for k, v in names.items() if k.isupper() and is_numeric(v)}
-    return dict(constants=constants, remarks={**REMARKS, 'crowded': CROWDED})
+CONSTANTS: dict[str, Any] = dict( # what `pixels.js`, `locate.js` and `reader.js` take
+    WORK=WORK, SIDE=SIDE, BOX=BOX, MIDDLE=MIDDLE,
+    CORE_WIDTH=CORE_WIDTH, CORE_HEIGHT=CORE_HEIGHT, LEVELS=LEVELS, PART=PART,
+    FIRST_LOOK=FIRST_LOOK, SECOND_LOOK=SECOND_LOOK, SMALL=SMALL, GOOD=GOOD,
+    LARGEST_ZOOM=LARGEST_ZOOM, SHORTEST=SHORTEST, CLOSE_UP=CLOSE_UP, ROOM=ROOM,
+    MAX_DIGITS=MAX_DIGITS, MAYBE=MAYBE, TALL=TALL, APART=APART, SAME=SAME,
+    FAINT=FAINT, SAMPLE=SAMPLE, UPRIGHT=UPRIGHT, CONVINCING=CONVINCING,
+    LEAST=LEAST, LEAST_OF_BOTH=LEAST_OF_BOTH,
+    CERTAIN=CERTAIN, GUESS=GUESS, SHAKY=SHAKY, TILTS=TILTS)
 
 # %% ../nbs/library/web_page.ipynb #28eea766
 FILES = ('page.css', 'page.js', 'pad.js', 'upload.js', 'engines.js', 'pixels.js', 'locate.js',
@@ -56,7 +52,8 @@ def draw_page(
     "The page to draw on."
     occlusion = dict(square=SQUARE, corners=CORNERS)
     settings = json.dumps(dict(engine=engine, doubt=doubt, occlusion=occlusion,
-                               **reader_settings()))
+                               constants=CONSTANTS,
+                               remarks={**REMARKS, 'crowded': CROWDED}))
     html = (ASSETS/'draw.html').read_text(encoding='utf-8')
     return html.replace('id="settings">{}', 'id="settings">' + settings)
 

@@ -36,7 +36,7 @@ from mnist_course.remarks import REMARKS
 from mnist_course.serve import create_app
 from mnist_course.showing import images_in
 from mnist_course.web_explain import CORNERS, SQUARE, finder_view, occlusion_grid
-from mnist_course.web_page import FILES, write_page
+from mnist_course.web_page import CONSTANTS, FILES, draw_page, write_page
 from mnist_course.web_server import make_server, stop_server
 from tools.drawings import strokes
 from tools.site.npm import fetch
@@ -693,6 +693,16 @@ def test_a_number_that_was_pressed_stays_when_the_pointer_leaves(page, server):
     page.locator('.term').first.click()
     page.locator('.large canvas').first.hover(position={'x': 90, 'y': 20})
     assert page.evaluate(LEVELS)['sentence'] != pressed
+
+
+def test_the_page_is_given_each_constant_that_its_modules_take_and_no_others():
+    taken = set()
+    for path in ASSETS.glob('*.js'):
+        for names in re.findall(r'const \{([^}]*)\} = constants;', path.read_text('utf-8')):
+            taken |= {name.strip() for name in names.split(',')}
+    assert len(taken) > 20 and taken == set(CONSTANTS)
+    settings = re.search(r'id="settings">(.*?)<', draw_page())[1]
+    assert json.loads(settings)['constants'] == json.loads(json.dumps(CONSTANTS))
 
 
 def test_the_page_is_light():

@@ -7,7 +7,7 @@ import {above, boundingBox, components, quantile, resizeAll, round, sum} from '.
 const {constants, remarks} = JSON.parse(document.getElementById('settings').textContent);
 const {CORE_WIDTH, CORE_HEIGHT, LEVELS, PART} = constants;
 const {FIRST_LOOK, SECOND_LOOK, LARGEST_ZOOM, SHORTEST} = constants;
-const {SMALL, GOOD, CLOSE_UP, ROOM, MOST, SAME} = constants;
+const {SMALL, GOOD, CLOSE_UP, ROOM, MAX_DIGITS, SAME} = constants;
 const {MAYBE, TALL, APART} = constants;
 const HALF = CLOSE_UP/2;
 
@@ -86,7 +86,7 @@ export async function locate(finder, image) {
     const closer = await lookAt(finder, image, Math.min(largest, FIRST_LOOK*GOOD/size));
     if (closer.cores.length >= first.cores.length) best = closer;
   }
-  if (best.cores.length > MOST) throw new Error(remarks.crowded);
+  if (best.cores.length > MAX_DIGITS) throw new Error(remarks.crowded);
   return best;
 }
 
