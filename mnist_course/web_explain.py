@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .figures import png_url
 from .finder import finder_maps, shared_finder
 from .image_forms import reads_digits
-from .layer_chain import layer_chain
+from .layer_chain import UnsupportedNetwork, layer_chain
 from .locate import FIRST_LOOK, at_size
 from .visualization import occlusion_drops
 
@@ -65,8 +65,8 @@ def network_files(
     model:nn.Module, # trained
 )->tuple[dict[str, Any], bytes]: # the layers, as JSON has them; their numbers
     "A network for the page. A network that is no chain of layers has none, and no numbers."
-    chain = layer_chain(model)
-    if chain is None:
+    try:
+        layers, numbers = layer_chain(model)
+    except UnsupportedNetwork:  # the page then leaves that part out
         return dict(layers=None), b''
-    layers, numbers = chain
     return dict(layers=layers), numbers.numpy().astype('<f4').tobytes()

@@ -31,7 +31,7 @@ from mnist_course import web_api
 from mnist_course.architectures import MODELS, create_model
 from mnist_course.figures import data_url_bytes
 from mnist_course.inference import predict, pretrained_model
-from mnist_course.layer_chain import layer_chain
+from mnist_course.layer_chain import UnsupportedNetwork, layer_chain
 from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MnistCNN, count_parameters
 from mnist_course.serve import create_app
@@ -176,15 +176,17 @@ def test_layers_that_the_page_cannot_compute_are_not_described():
         [torch.nn.Conv2d(1, 4, 3), torch.nn.GELU()],
     ]
     for layers in others:
-        assert layer_chain(torch.nn.Sequential(*layers)) is None, layers
+        with pytest.raises(UnsupportedNetwork, match='not supported: (Conv|Avg|GELU|max-pool)'):
+            layer_chain(torch.nn.Sequential(*layers))
 
     flat = torch.nn.Sequential(torch.nn.Flatten(2), torch.nn.Linear(784, 10), torch.nn.Flatten())
     hooked = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU())
     hooked[0].register_forward_hook(lambda layer, given, gives: gives + 1)
     uncopied = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
     uncopied.lock = threading.Lock()
-    for network in (flat, hooked, uncopied):
-        assert layer_chain(network) is None
+    for network, why in ((flat, 'Flatten'), (hooked, 'hooks'), (uncopied, 'pickle')):
+        with pytest.raises(UnsupportedNetwork, match=why):
+            layer_chain(network)
 
     class Twice(torch.nn.Module):
         def __init__(self):
@@ -194,8 +196,11 @@ def test_layers_that_the_page_cannot_compute_are_not_described():
         def forward(self, x):
             return x + self.layer(x)
 
-    assert layer_chain(Twice()) is None
-    assert layer_chain(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, stride=2))) is not None
+    with pytest.raises(UnsupportedNetwork, match='the step add'):
+        layer_chain(Twice())
+    with pytest.raises(UnsupportedNetwork, match='no weights'):
+        layer_chain(torch.nn.Sequential(torch.nn.ReLU()))
+    assert layer_chain(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, stride=2)))
 
 
 @pytest.mark.parametrize('host', ['127.0.0.1', '0.0.0.0', '::', '192.168.0.7'])
