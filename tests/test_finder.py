@@ -6,7 +6,14 @@ import torch
 
 from kinds import writer
 from mnist_course.checkpoints import load_plain
-from mnist_course.finder import Finder, find_cores, finder_loss, finder_maps, iou, pretrained_finder
+from mnist_course.finder import (
+    Finder,
+    find_cores,
+    finder_loss,
+    finder_maps,
+    mask_iou,
+    pretrained_finder,
+)
 from mnist_course.finder_training import (
     PageBatches,
     mean_iou,
@@ -35,10 +42,14 @@ def test_loss_and_iou_of_a_perfect_and_a_wrong_answer():
     wanted[:, :, 2:6, 2:6] = 1
     right, wrong = 40 * wanted - 20, 20 - 40 * wanted
     assert finder_loss(right, wanted) < 0.01 < 5 < finder_loss(wrong, wanted)
-    assert iou(right, wanted).tolist() == [1, 1, 1] and iou(wrong, wanted).tolist() == [0, 0, 0]
+    assert mask_iou(right, wanted).tolist() == [1, 1, 1] and mask_iou(wrong, wanted).tolist() == [
+        0,
+        0,
+        0,
+    ]
     half = right.clone()
     half[..., 4:] = -20
-    assert iou(half, wanted).tolist() == [0.5, 0.5, 0.5]
+    assert mask_iou(half, wanted).tolist() == [0.5, 0.5, 0.5]
 
 
 def test_cores_that_touch_at_a_corner_are_two():
