@@ -9,11 +9,11 @@ from torch import nn
 
 from foreign_device import on_meta
 from mnist_course.attribution import (
+    box_blur,
     integrated_gradients,
     saliency,
     show_heat,
     show_saliency,
-    smooth,
 )
 from mnist_course.augmentation import PAPER
 from mnist_course.data import load_mnist, normalize, split
@@ -137,11 +137,11 @@ def test_smoothing_averages_a_square_inside_of_the_image():
     heat = torch.zeros(2, 28, 28)
     heat[0, 10, 10] = 25
     heat[1, 0, 0] = 9
-    means = smooth(heat)
+    means = box_blur(heat)
     assert means.shape == heat.shape
     assert means[0, 8:13, 8:13].eq(1).all() and means[0].sum() == 25
     assert means[1, 0, 0] == 1  # of 9 pixels, 3 by 3
-    assert smooth(heat[0], size=3)[10, 10] == pytest.approx(25 / 9)
+    assert box_blur(heat[0], size=3)[10, 10] == pytest.approx(25 / 9)
 
 
 # planes
@@ -234,7 +234,7 @@ def test_saliency_maps_stand_below_answer_and_label(model):
     assert axes.shape == (3, 3)
     for k, column in enumerate(axes.T):
         drawn = [torch.as_tensor(ax.images[0].get_array()) for ax in column]
-        parts = smooth(integrated_gradients(model, images[k], answers[k]))
+        parts = box_blur(integrated_gradients(model, images[k], answers[k]))
         assert torch.equal(drawn[0], images[k])
         assert torch.allclose(drawn[1], occlusion(model, images[k], answers[k]), atol=1e-5)
         assert torch.allclose(drawn[2], parts, atol=1e-5)
