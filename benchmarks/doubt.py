@@ -103,14 +103,14 @@ def main() -> None:
     from mnist_course.data import load_mnist, split
     from mnist_course.evaluation import predict_probs
     from mnist_course.files import ASSETS
-    from mnist_course.inference import classify, look, shipped_model
+    from mnist_course.inference import classify, look, pretrained_model
     from mnist_course.metrics import calibration_error
     from mnist_course.robustness import threshold_at_fpr
     from mnist_course.training import load_model
 
     known, test = load_mnist()
     train, valid = split(known)
-    model = shipped_model()
+    model = pretrained_model()
     plain = load_model(ASSETS / 'course_model.pth', device='cpu')
     plain_below = threshold_at_fpr(plain, valid)
 

@@ -75,13 +75,13 @@ def main() -> None:
     parser.add_argument('folder', type=Path)
     args = parser.parse_args()
     from mnist_course.evaluation import predict_probs
-    from mnist_course.inference import predict, read_number, shipped_model
+    from mnist_course.inference import predict, pretrained_model, read_number
     from mnist_course.your_digit import by_rules, resize_only
 
     warned = []
 
     def by_form(form: Callable) -> Callable:
-        return lambda path: int(predict_probs(shipped_model(), form(path)[None]).argmax())
+        return lambda path: int(predict_probs(pretrained_model(), form(path)[None]).argmax())
 
     def by_networks(path: Path) -> int:
         answer = predict(path)

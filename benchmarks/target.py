@@ -21,7 +21,7 @@ from bench import about, write
 from mnist_course.architectures import create_model
 from mnist_course.data import Batches, Data, load_mnist, split
 from mnist_course.evaluation import evaluate
-from mnist_course.fitting import keep_memory, make_schedule, take_step, validate
+from mnist_course.fitting import keep_memory, make_schedule, training_step, validate
 from mnist_course.recipe import RECIPES, Recipe
 from mnist_course.recipes import usual_batches
 
@@ -74,7 +74,7 @@ def by(recipe: Recipe, valid: Batches, learned: Data) -> tuple[nn.Module, dict]:
     schedule = make_schedule(opt, recipe, recipe.epochs * len(batches))
 
     def step(xb, yb):
-        take_step(model, xb, yb, opt, recipe)
+        training_step(model, xb, yb, opt, recipe)
         schedule.step()
 
     model.train()

@@ -45,13 +45,13 @@ def some_page_digits(seed: int, pages: int) -> tuple:
 
     from mnist_course.canvas import Writer
     from mnist_course.data import load_mnist, split
-    from mnist_course.finder import shipped_finder
+    from mnist_course.finder import pretrained_finder
     from mnist_course.page_digits import page_digits
 
     torch.set_num_threads(1)
     images, labels = split(load_mnist()[0])[0]
     found, names = page_digits(
-        shipped_finder(), Writer(images.numpy(), labels.numpy()), pages, seed=seed
+        pretrained_finder(), Writer(images.numpy(), labels.numpy()), pages, seed=seed
     )
     return found.numpy(), names.numpy()
 

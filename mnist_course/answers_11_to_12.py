@@ -84,7 +84,7 @@ def judge_budget(
         return f'with batches of {bs}, {IMAGES:,} images take {steps} steps; you have {STEPS}'
     try:
         accuracy = trained_on_a_budget(bs, lr)
-    except ValueError as e: # a value that makes no sense, or the loss ran away
+    except ValueError as e: # a value that makes no sense, or training diverged
         return str(e)
     if accuracy >= GOAL:
         return ''

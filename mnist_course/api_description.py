@@ -13,7 +13,8 @@ from torch import nn
 
 from . import __version__
 from .figures import data_url_bytes
-from .web_api import LARGEST_BODY, MOST_IMAGES, SENTENCES, health_of, predicted, rows_of
+from .web_api import ERROR_MESSAGES, MAX_BODY_BYTES, MAX_IMAGES
+from .web_api import health_report, predict_one, predict_page
 from .web_explain import network_files
 
 # %% ../nbs/library/api_description.ipynb #7be858f9
@@ -72,7 +73,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             'description': 'with explain: how far the score drops where a part is covered'},
     'Answers': an_object({
         'answers': a_list({'oneOf': [called('Answer'), called('Error')]},
-                          minItems=1, maxItems=MOST_IMAGES)
+                          minItems=1, maxItems=MAX_IMAGES)
                    | {'description': 'for each image, in the order in which they were sent'}}),
     'Rows': an_object({
         'rows': a_list(a_list(called('Answer'), minItems=1))
@@ -100,7 +101,7 @@ ASKED = {'parameters': [{'name': 'explain', 'in': 'query', 'schema': EXPLAIN}]}
 ONE_IMAGE = {'type': 'object', 'properties': {'image': DATA_URL, 'explain': EXPLAIN},
              'required': ['image'], 'not': {'required': ['images']}}
 SEVERAL_IMAGES = {'type': 'object', 'required': ['images'], 'not': {'required': ['image']},
-                  'properties': {'images': a_list(DATA_URL, minItems=1, maxItems=MOST_IMAGES),
+                  'properties': {'images': a_list(DATA_URL, minItems=1, maxItems=MAX_IMAGES),
                                  'explain': EXPLAIN}}
 
 def a_form(
@@ -142,11 +143,11 @@ def an_error(
 RESPONSES = {
     '400': an_error('the image cannot be read, or the request has another form than this one',
                     'this file is empty'),
-    '413': an_error(f'more than {LARGEST_BODY//1_000_000} MB or {MOST_IMAGES} images; far larger '
+    '413': an_error(f'more than {MAX_BODY_BYTES//1_000_000} MB or {MAX_IMAGES} images; far larger '
                     'requests are refused in plain text, or by closing the connection',
-                    SENTENCES[413]),
-    '500': an_error('the server has failed', SENTENCES[500]),
-    '503': an_error('too many images are waiting', SENTENCES[503]),
+                    ERROR_MESSAGES[413]),
+    '500': an_error('the server has failed', ERROR_MESSAGES[500]),
+    '503': an_error('too many images are waiting', ERROR_MESSAGES[503]),
 }
 ERRORS = {status: {'$ref': f'#/components/responses/{status}'} for status in RESPONSES}
 
@@ -167,21 +168,21 @@ def paths_of(
 )->dict[str, Any]:
     "Each address of the API. A new one goes here; its schemas go into `SCHEMAS`."
     raw = data_url_bytes(EXAMPLE)
-    one, rows = predicted(raw, network), rows_of(raw, network)
+    one, rows = predict_one(raw, network), predict_page(raw, network)
     several = {'answers': [one, {'error': 'this file is empty'}]}
     one_image = {'one image': {'image': EXAMPLE}}
     either = one_image | {'several images': {'images': [EXAMPLE, EXAMPLE]}}
     return {
         '/api/health': {'get': an_operation(
             'health', 'which network answers here',
-            a_response('it is alive', called('Health'), {'health': health_of(network)}))},
+            a_response('it is alive', called('Health'), {'health': health_report(network)}))},
         '/api/predict': {'post': an_operation(
             'predict', 'the main digit of an image, or of each of several images',
             a_response('an answer; to several images a list, in which one that cannot be read '
                        'has its error in the place of its answer',
                        {'oneOf': [called('Answer'), called('Answers')]},
                        {'one image': one, 'several images': several}),
-            a_body(a_list(FILE, minItems=1, maxItems=MOST_IMAGES),
+            a_body(a_list(FILE, minItems=1, maxItems=MAX_IMAGES),
                    {'oneOf': [ONE_IMAGE, SEVERAL_IMAGES]}, either)) | ASKED},
         '/api/read': {'post': an_operation(
             'read', 'all the digits of a page',

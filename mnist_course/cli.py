@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 
-from .commands import choose_device, command, find_model, make_parser, sentence
+from .commands import choose_device, command, error_message, find_model, make_parser
 from .other_commands import mnist_course, mnist_export, mnist_predict, mnist_visualize
 from .training_job import plan, train_parser
 
@@ -64,7 +64,7 @@ def mnist_train(
     try:
         job = plan(args)
     except ValueError as e:
-        parser.error(sentence(e))
+        parser.error(error_message(e))
     device = choose_device(args)
     from mnist_course.training_run import in_words, run_job, summary
     trained = run_job(job, device, sys.stderr if args.json else sys.stdout)

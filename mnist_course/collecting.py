@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .commands import sentence
+from .commands import error_message
 from .digit_sheet import DigitSheet, read_sheet, show_sheet
 from .figures import data_url_bytes, figure_bundle, png_url
 from .inference import preprocess
@@ -123,7 +123,7 @@ class Collector:
             digits = load_digits(self.path) if os.path.lexists(self.path) else no_digits(self.seed)
         except (OSError, ValueError) as e:
             self.missing = []
-            self.task.value = sorry_html(sentence(e))
+            self.task.value = sorry_html(error_message(e))
             self.board.layout.display = 'none'
             return
         self.board.layout.display = None
@@ -143,7 +143,7 @@ class Collector:
         try:
             self.said.value = status_html(self.keep(png))
         except (OSError, ValueError) as e:
-            self.said.value = sorry_html(sentence(e))
+            self.said.value = sorry_html(error_message(e))
 
     def keep(self,
         png:str,
@@ -171,7 +171,7 @@ class Collector:
                 digit = remove_last(self.path, 'pad')
                 self.said.value = status_html(f'Taken back: {a_digit(digit)}.')
             except (OSError, ValueError) as e:
-                self.said.value = sorry_html(sentence(e))
+                self.said.value = sorry_html(error_message(e))
             self.pad.empty()
             self.refresh()
 
@@ -233,7 +233,7 @@ class SheetCollector:
                 raise ValueError(TOO_LARGE)
             self.sheet = read_sheet(bytes(content[0]))
         except (OSError, ValueError) as e:
-            self.said.value = sorry_html(sentence(e))
+            self.said.value = sorry_html(error_message(e))
             return
         self.shown.value = found_html(self.sheet)
         self.keep.disabled = False
@@ -249,7 +249,7 @@ class SheetCollector:
             self.said.value = status_html(self.kept(sheet))
         except (OSError, ValueError) as e:
             self.sheet, self.keep.disabled = sheet, False
-            self.said.value = sorry_html(sentence(e))
+            self.said.value = sorry_html(error_message(e))
 
     def kept(self,
         sheet:DigitSheet,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .figures import GREEN, ORANGE, show_images
-from .finder import Core, _kept_finder, finder_maps
+from .finder import Core, finder_maps, shared_finder
 from .images import ImageSource, Region, open_image
 from .locate import ROOM, close_up
 from .mnist_form import bounding_box, mnist_form
@@ -101,7 +101,7 @@ def look_at(
     for start in range(0, len(numbers), 10):
         batch = numbers[start:start + 10]
         views = [close_up(page, core_of(boxes[number])) for number in batch]
-        all_maps = finder_maps(_kept_finder(), np.stack([pixels for pixels, _ in views]))
+        all_maps = finder_maps(shared_finder(), np.stack([pixels for pixels, _ in views]))
         for number, maps, (pixels, place) in zip(batch, all_maps, views):
             seen = seen_in(pixels, maps, place, parts[number])
             if seen:

@@ -93,10 +93,11 @@ def evaluate(
     """Let the model answer all images, and keep the answers beside the labels.
 
     Takes uint8 images (N,28,28) and labels from 0 to 9 (N,), or of as many classes as the model
-    has. Raises ValueError where there are none, or more classes than the model knows."""
+    has. Raises ValueError where there are no images, or a label is no class of the model."""
     probs = predict_probs(model, data[0])
     classes = probs.shape[1]
-    if data[1].max() >= classes:
-        raise ValueError(f'there is a label {data[1].max()}, but this network knows {classes} '
-                         f'classes: 0 to {classes - 1}')
+    for label in data[1].aminmax():
+        if not 0 <= label < classes:
+            raise ValueError(f'there is a label {label}, but this network knows {classes} '
+                             f'classes: 0 to {classes - 1}')
     return Evaluation(data[1], probs, getattr(data, 'classes', None))

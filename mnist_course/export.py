@@ -49,7 +49,7 @@ def write_onnx(
     require('export', 'onnx', 'onnxscript')
     whole = copy.deepcopy(whole).cpu().eval()
     example = torch.zeros(2, 28, 28, dtype=torch.uint8) if example is None else example
-    shapes = {axis: torch.export.Dim(name) for axis, name in (free or {0: 'pictures'}).items()}
+    shapes = {axis: torch.export.Dim(name) for axis, name in (free or {0: 'images'}).items()}
     quiet = StringIO()  # PyTorch's exporter reports each of its stages
     with redirect_stdout(quiet), redirect_stderr(quiet), atomic_path(path) as p:
         torch.onnx.export(whole, (example,), p, input_names=['images'], output_names=outputs,

@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
 from .canvas import Writer
-from .finder import Finder, finder_loss, iou
+from .finder import Finder, finder_loss, mask_iou
 from .devices import best_device
 from .pages import HARD, MORE_HARD, make_page, targets
 from .checkpoints import load_plain, save_atomically
-from .fitting import has_bfloat16, process_as_before
+from .fitting import has_bfloat16, preserve_global_state
 
 # %% ../nbs/library/finder_training.ipynb #94847014
 WIDE = [(128, 288), (144, 256), (192, 256), (80, 400)] # (H,W), pixels
@@ -51,8 +51,8 @@ def page_batch(
             page = make_page(rng, writer, shape or drawn)
         pages.append(page)
     pixels = np.stack([page.rgb.astype(np.uint8) for page in pages]).transpose(0, 3, 1, 2)
-    wanted = np.stack([targets(page) for page in pages])
-    return torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(wanted)
+    target = np.stack([targets(page) for page in pages])
+    return torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(target)
 
 # %% ../nbs/library/finder_training.ipynb #6e2aa64c
 class PageBatches(IterableDataset):
@@ -89,7 +89,7 @@ class State(NamedTuple):
     optimizer:torch.optim.Optimizer
     schedule:OneCycleLR
 
-def start_training(
+def make_state(
     finder:Finder,
     steps:int, # batches of the whole training
     lr:float, # the highest learning rate
@@ -125,15 +125,15 @@ def load_state(
 def train_step(
     state:State,
     pixels:Tensor, # (N,3,H,W) uint8
-    wanted:Tensor, # (N,3,H/2,W/2) float32
-    chip:torch.device,
+    target:Tensor, # (N,3,H/2,W/2) float32
+    device:torch.device,
 )->float: # the loss
     "Learn from one batch."
-    pages = pixels.to(chip).float().contiguous(memory_format=torch.channels_last)
-    shorter = chip.type == 'cuda' or chip.type == 'cpu' and has_bfloat16()
-    with torch.autocast(chip.type, torch.bfloat16, enabled=shorter):
+    pages = pixels.to(device).float().contiguous(memory_format=torch.channels_last)
+    shorter = device.type == 'cuda' or device.type == 'cpu' and has_bfloat16()
+    with torch.autocast(device.type, torch.bfloat16, enabled=shorter):
         logits = state.finder(pages)
-    loss = finder_loss(logits.float(), wanted.to(chip))
+    loss = finder_loss(logits.float(), target.to(device))
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()
@@ -141,7 +141,7 @@ def train_step(
     return loss.item()
 
 # %% ../nbs/library/finder_training.ipynb #6ccf96e5
-@process_as_before()
+@preserve_global_state()
 def train_finder(
     writer:Writer, # who writes the digits, from training images alone
     steps:int, # batches
@@ -157,10 +157,10 @@ def train_finder(
     bar:bool=False,
 )->tuple[Finder, list[float]]: # on the processor; the mean loss of each hundred steps
     "Train a finder. With a checkpoint, a training that was stopped resumes where it was."
-    chip = torch.device(device or best_device())
+    device = torch.device(device or best_device())
     torch.manual_seed(seed)
-    finder = (start or Finder()).to(chip).to(memory_format=torch.channels_last).train()
-    state = start_training(finder, steps, lr)
+    finder = (start or Finder()).to(device).to(memory_format=torch.channels_last).train()
+    state = make_state(finder, steps, lr)
     resumed = load_state(state, checkpoint) if checkpoint and Path(checkpoint).exists() else (0, [])
     first, losses = resumed
     batches = PageBatches(writer, steps, first=first, bs=bs, seed=seed)
@@ -168,8 +168,8 @@ def train_finder(
     loader = DataLoader(batches, None, num_workers=workers, prefetch_factor=ahead)
     recent: list[float] = []
     drawn = tqdm(loader, disable=not bar, unit='batch', leave=False)
-    for number, (pixels, wanted) in enumerate(drawn, first + 1):
-        recent.append(train_step(state, pixels, wanted, chip))
+    for number, (pixels, target) in enumerate(drawn, first + 1):
+        recent.append(train_step(state, pixels, target, device))
         if number % 100 == 0 or number == steps:
             losses.append(float(np.mean(recent)))
             recent = []
@@ -204,6 +204,6 @@ def mean_iou(
     "Intersection over union on pages that were not trained on, the mean over batches."
     finder.eval()
     results = []
-    for pixels, wanted in PageBatches(writer, batches, seed=seed):
-        results.append(iou(finder(pixels.float()), wanted))
+    for pixels, target in PageBatches(writer, batches, seed=seed):
+        results.append(mask_iou(finder(pixels.float()), target))
     return torch.stack(results).mean(0).tolist()

@@ -15,7 +15,7 @@ from .architectures import last_layers
 from .augmentation import augment
 from .data import Data, normalize
 from .devices import device_of
-from .fitting import process_as_before, take_step
+from .fitting import preserve_global_state, training_step
 from .recipe import Recipe
 
 # %% ../nbs/10_again.ipynb #701f0178
@@ -29,7 +29,7 @@ def draw_batch(
     return normalize(images[which]), labels[which]
 
 # %% ../nbs/10_again.ipynb #508fa19c
-@process_as_before()
+@preserve_global_state()
 def fine_tune(
     model:nn.Module, # a trained network of `architectures`; not changed
     mine:Data, # your images (N,28,28) uint8 and labels (N,)
@@ -68,7 +68,7 @@ def fine_tune(
             x_others, y_others = draw_batch(others, bs - n_mine)
             xb = torch.cat([xb, x_others])
             yb = torch.cat([yb, y_others])
-        take_step(model, xb.to(device), yb.to(device), opt, Recipe())  # as `fit` takes them
+        training_step(model, xb.to(device), yb.to(device), opt, Recipe())  # as `fit` takes them
         schedule.step()
     return model.requires_grad_(True).eval()
 

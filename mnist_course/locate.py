@@ -26,7 +26,7 @@ SHORTEST = 64 # pixels: the shorter side at any look
 SMALL, GOOD = 26, 40
 CLOSE_UP = 128 # pixels: the side of a close-up
 ROOM = 1.6 # a close-up is so many times as large as its digit
-MOST = 400 # digits on a page
+MAX_DIGITS = 400 # digits on a page
 # what may have been missed: its ink, height in digits, part in a digit's box
 MAYBE = .2
 TALL = .4
@@ -34,7 +34,7 @@ APART = .3
 SAME = .6 # two digits whose boxes share more than this are one
 
 # %% ../nbs/library/locate.ipynb #c5168b81
-CROWDED = f'there seem to be more than {MOST} digits on this page: give a part of it'
+CROWDED = f'there seem to be more than {MAX_DIGITS} digits on this page: give a part of it'
 
 class TooManyDigits(ValueError):
     "A page holds more digits than are read at a time."
@@ -110,11 +110,12 @@ def locate(
     sizes = [max(c.w, c.h)*first.scale for c in first.cores]
     size = float(np.median(sizes)) if sizes else SMALL/2
     largest = min(SECOND_LOOK, max(rgb.shape[:2]))
-    if size >= SMALL or largest < FIRST_LOOK*1.2:
-        return first
-    closer = look(finder, rgb, min(largest, FIRST_LOOK*GOOD/size))
-    best = closer if len(closer.cores) >= len(first.cores) else first
-    if len(best.cores) > MOST:
+    best = first
+    if size < SMALL and largest >= FIRST_LOOK*1.2:
+        closer = look(finder, rgb, min(largest, FIRST_LOOK*GOOD/size))
+        if len(closer.cores) >= len(first.cores):
+            best = closer
+    if len(best.cores) > MAX_DIGITS:
         raise TooManyDigits(CROWDED)
     return best
 

@@ -13,7 +13,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from .commands import command, find_model, make_parser, sentence
+from .commands import command, error_message, find_model, make_parser
 
 # %% ../nbs/library/other_commands.ipynb #9e8f66b2
 @command
@@ -61,7 +61,7 @@ def mnist_predict(
         try:
             print(predict(typed_path(text), model))
         except (OSError, ValueError) as e:
-            print(sentence(e))
+            print(error_message(e))
 
 # %% ../nbs/library/other_commands.ipynb #287954f0
 @command

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from .evaluation import predict_probs
-from .finder import _kept_finder
+from .finder import shared_finder
 from .image_forms import form_of_model, look_at_whole
 from .images import ImageSource, open_image
 from .locate import FoundDigit, Look, cut_out, locate
 from .mnist_form import SIDE, bounding_box, is_mnist, tilted
-from .prediction import Prediction, Seen, _kept_model, seen_digit
+from .prediction import Prediction, Seen, seen_digit, shared_model
 from .reading_order import in_rows, orientation
 from .remarks import REMARKS, is_faint, with_hints
 from .showing import draw_prediction
@@ -36,7 +36,7 @@ def digits_on(
     rgb:np.ndarray, # (H,W,3), 0…255
 )->tuple[list[FoundDigit], Look]: # the largest first; the look that showed them
     "What the finder finds on a page. Raises TooManyDigits for more than 400."
-    finder = _kept_finder()
+    finder = shared_finder()
     page = locate(finder, rgb)
     return cut_out(finder, rgb, page.cores), page
 
@@ -91,19 +91,19 @@ def doubts(
     probs:Tensor, # (10,)
     threshold:float|None, # the model's own, on confidence; None if it has not learned to doubt
     cut:bool=False, # does the digit touch the edge of the image
-    found:float=1., # the finder's confidence that it is a digit; 1 for an image in MNIST's form
+    found:float|None=None, # the finder's confidence that it is a digit; None: not cut out by it
     names:tuple[str, ...]|None=None, # of the answers; None for digits
 )->str|None: # a sentence, or None
     "Why an answer should not be trusted; None if nothing speaks against it."
     best = probs.topk(2)
     confidence = best.values[0]
-    least = threshold if threshold is not None and found == 1 else GUESS
+    least = threshold if threshold is not None and found is None else GUESS
     if confidence < least:
         if threshold is None or best.values.sum() > GUESS:
             first, second = (names[k] if names else k for k in best.indices.tolist())
             return REMARKS['unsure'].format(first=first, second=second)
         return REMARKS['strange']
-    if found < SHAKY:
+    if found is not None and found < SHAKY:
         return REMARKS['strange']
     if cut and confidence < CERTAIN:
         return REMARKS['cut']
@@ -112,25 +112,35 @@ def doubts(
 # %% ../nbs/library/reading.ipynb #e0428640
 TILTS = (8, -8) # degrees
 
+def views_of(
+    one:Seen,
+)->list[Tensor]: # (28,28) each
+    "What the classifier sees of a digit: one that was cut out of a page is also tilted."
+    if one.found is None:
+        return [one.image]
+    return [one.image] + [torch.from_numpy(tilted(one.image.numpy(), by)) for by in TILTS]
+
 # %% ../nbs/library/reading.ipynb #f7889593
 def classify(
     seen:list[Seen],
     model:nn.Module, # a trained network
 )->list[Prediction]:
-    "What a network says about the digits that were found, all of them in one batch."
+    "What a network says about digits, all of them in one batch, in their order."
     if not seen:
         return []
     header = getattr(model, 'header', {})
     threshold = header.get('doubt')
     names = tuple(header['classes']) if header.get('classes') else None
-    batch = [one.image for one in seen]
-    if seen[0].found < 1:  # digits that were cut out, not images in MNIST's form
-        for degrees in TILTS:
-            batch += [torch.from_numpy(tilted(one.image.numpy(), degrees)) for one in seen]
-    views = predict_probs(model, torch.stack(batch))
-    all_probs = views.reshape(-1, len(seen), views.shape[1]).mean(0)
+    batch = []
+    sizes = []
+    for one in seen:
+        views = views_of(one)
+        batch += views
+        sizes.append(len(views))
+    all_probs = predict_probs(model, torch.stack(batch)).split(sizes)
     answers = []
-    for one, probs in zip(seen, all_probs):
+    for one, probs_of_views in zip(seen, all_probs):
+        probs = probs_of_views.mean(0)
         digit = int(probs.argmax())
         warning = one.remark or doubts(probs, threshold, one.cut, one.found, names)
         confidence = float(probs[digit])
@@ -160,7 +170,7 @@ def predict(
     other images than digits sees the image in their form, and answers with a name: `label`.
     Raises OSError for a file that cannot be read and ValueError for what is not an image.
     """
-    model = _kept_model() if model is None else model
+    model = shared_model() if model is None else model
     return classify([look_for(model, source)], model)[0]
 
 # %% ../nbs/library/reading.ipynb #4ba89aea
@@ -201,7 +211,7 @@ def read_number(
     Raises OSError for a file that cannot be read, ValueError for what is not an image, and
     TooManyDigits, a ValueError, for more than 400 digits.
     """
-    model = _kept_model() if model is None else model
+    model = shared_model() if model is None else model
     image = open_image(source)
     other = form_of_model(model).kind != 'digits'
     if other or (image.size == (SIDE, SIDE) and is_mnist(image.rgb.mean(-1))):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .commands import sentence
+from .commands import error_message
 
 # %% ../nbs/library/results.ipynb #2d17f62e
 def course_data(
@@ -27,7 +27,7 @@ def course_data(
     except OSError as e:
         if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        print(f'{sentence(e)}; reading the copy in the package', file=sys.stderr)
+        print(f'{error_message(e)}; reading the copy in the package', file=sys.stderr)
         return load_mnist()
 
 # %% ../nbs/library/results.ipynb #48d299a3
@@ -166,13 +166,13 @@ def read_all(
         try:
             files = images_in(path) if Path(path).is_dir() else [Path(path)]
         except (OSError, ValueError) as e:
-            failed.append(sentence(e))
+            failed.append(error_message(e))
             continue
         for file in files:
             try:
                 read.append((str(file), predict(file, model)))
             except (OSError, ValueError) as e:
-                failed.append(sentence(e))
+                failed.append(error_message(e))
     return read, failed
 
 def name_in(

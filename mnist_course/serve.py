@@ -17,38 +17,38 @@ from .api_description import make_description
 from .commands import command, find_model, make_parser
 from .extras import require
 from .image_forms import reads_digits
-from .inference import shipped_model
-from .web_api import LARGEST_BODY, MOST_IMAGES, SENTENCES, make_api
+from .inference import pretrained_model
+from .web_api import ERROR_MESSAGES, MAX_BODY_BYTES, MAX_IMAGES, make_api
 from .web_frontend import FRONTEND, make_frontend
-from .web_page import make_page
+from .web_page import page_blueprint
 from .web_server import address_of, make_server
 
 # %% ../nbs/14_serve.ipynb #fa66923f
-CAREFUL = {  # with every answer
+MAX_FORM_PARTS = 5*MAX_IMAGES  # a form may have some fields of text beside its images
+SECURITY_HEADERS = {  # with every answer
     'X-Content-Type-Options': 'nosniff',
     'Referrer-Policy': 'no-referrer',
     'Cache-Control': 'no-store',
     'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
 }
 
-def careful(
+def add_security_headers(
     response:Any, # of Flask
 )->Any: # the same
     "Tell the browser what it may do with an answer."
-    for name, value in CAREFUL.items():
+    for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     return response
 
-def refused(
+def error_as_json(
     e:Any, # an HTTPException
 )->tuple[Any, int]: # the answer, its status
     "An HTTP error as JSON with one sentence."
     from flask import jsonify, request
-    few_bytes = e.code == 413 and (request.content_length or 0) <= LARGEST_BODY
-    said = SENTENCES.get(e.code, e.description)
-    if few_bytes:
-        said = f'this has too many parts: at most {MOST_IMAGES} images are read in one request'
-    reply = jsonify(error=said)
+    message = ERROR_MESSAGES.get(e.code, e.description)
+    if e.code == 413 and (request.content_length or 0) <= MAX_BODY_BYTES:  # so it's the number
+        message = f'this has too many parts: at most {MAX_IMAGES} images are read in one request'
+    reply = jsonify(error=message)
     if e.code == 405:
         reply.headers['Allow'] = ', '.join(e.valid_methods)
     return reply, e.code
@@ -60,20 +60,20 @@ def create_app(
 )->Any: # a Flask application
     """The API at /api, described at /api/openapi.json, and the page to draw on at /.
 
-    Images are read by one thread each. Raises ValueError without Flask, FileNotFoundError where
-    there is no app."""
+    Each image is read by a single thread. Raises ValueError if Flask isn't installed,
+    FileNotFoundError if `frontend` has no built app."""
     require('serve', 'flask')
     from flask import Flask
     from werkzeug.exceptions import HTTPException
     app = Flask('mnist_course', static_folder=None)
-    app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, MAX_FORM_MEMORY_SIZE=LARGEST_BODY,
-                      MAX_FORM_PARTS=5*MOST_IMAGES)
-    network = shipped_model() if model is None else model
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
+                      MAX_FORM_PARTS=MAX_FORM_PARTS)
+    network = pretrained_model() if model is None else model
     app.register_blueprint(make_api(network))
     app.register_blueprint(make_description(network))
-    app.register_blueprint(make_frontend(frontend) if frontend else make_page())
-    app.register_error_handler(HTTPException, refused)
-    app.after_request(careful)
+    app.register_blueprint(make_frontend(frontend) if frontend else page_blueprint())
+    app.register_error_handler(HTTPException, error_as_json)
+    app.after_request(add_security_headers)
     return app
 
 # %% ../nbs/14_serve.ipynb #793e0596
@@ -122,8 +122,8 @@ def mnist_serve(
     address = address_of(server, args.host)
     print(f'model: {which}')
     if args.host not in ('127.0.0.1', 'localhost', '::1'):
-        print('Everybody who can reach this computer can send it images: '
-              '--host 127.0.0.1 keeps it to yourself.')
+        print('Anyone who can reach this computer can send it images. '
+              'To keep it private, use --host 127.0.0.1.')
     print(f'Draw at {address}   (Ctrl-C stops)', flush=True)
     if not args.no_browser:
         open_soon(address, args.host)

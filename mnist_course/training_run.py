@@ -166,7 +166,7 @@ def run_job(
 )->Trained|None: # None in all but the first of several processes
     """Train a network, open the test set once, and write three files.
 
-    Raises OSError for a file that cannot be written; ValueError for a loss that runs away or the
+    Raises OSError for a file that cannot be written; ValueError if training diverges, or for the
     checkpoint of another run; KeyboardInterrupt that says what is kept."""
     rank, world_size = rank_and_world_size()
     first = rank == 0

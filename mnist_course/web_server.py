@@ -11,7 +11,7 @@ import select
 from typing import Any
 
 from .extras import require
-from .web_api import LARGEST_BODY
+from .web_api import MAX_BODY_BYTES
 
 # %% ../nbs/library/web_server.ipynb #36aa20b3
 def make_server(
@@ -25,7 +25,7 @@ def make_server(
     logging.getLogger('waitress.queue').setLevel(logging.ERROR)  # waiting requests are no news
     limits: dict[str, Any] = dict(
         threads=48, connection_limit=500, channel_timeout=20, cleanup_interval=5,
-        max_request_body_size=2*LARGEST_BODY)  # into a file; what is over, Flask refuses
+        max_request_body_size=2*MAX_BODY_BYTES)  # into a file; what is over, Flask refuses
     try:
         return create_server(app, host=host, port=port, ident=None,
                              asyncore_use_poll=hasattr(select, 'poll'), **limits)

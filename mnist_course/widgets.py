@@ -16,6 +16,7 @@ from .figures import (
 from .files import ASSETS
 from .inference import Prediction, predict, show_prediction
 from .pad import drawing_pad
+from .showing import answer_text, warning_text
 
 # %% ../nbs/09_widgets.ipynb #756a5bba
 BAR = ('<div style="display:flex;align-items:center;font-size:12px;line-height:1.25">'
@@ -46,14 +47,18 @@ def answer_html(
     p:Prediction, # by `predict`
 )->str: # HTML: the digit, what the network saw, ten bars, a warning
     "An answer that follows a pen: plain HTML, no figure to be drawn."
+    warning = ''
+    if warning_text(p):
+        sentence = escape(warning_text(p))
+        warning = f'<p role="status" style="max-width:280px"><b>{sentence}</b></p>'
+    if p.box is None:
+        return '<p>No digit was found.</p>' + warning
     digit = ('<div style="font-size:64px;font-weight:bold;min-width:1em" class="digit-answer">'
              f'{escape(p.label)}</div>')
     parts = digit + as_image(p.image) + bars_html(p)
     html = f'<div style="display:flex;gap:16px;align-items:center">{parts}</div>'
     html += f'<p>{escape(confidence_text(p.confidence))} confident</p>'
-    if p.warning:
-        html += f'<p role="status" style="max-width:280px"><b>{escape(p.warning)}</b></p>'
-    return html
+    return html + warning
 
 def sorry_html(
     what:object, # an exception, or words
@@ -79,11 +84,13 @@ def read_upload(
         axes = show_prediction(content, model)
     except (OSError, ValueError) as e:
         return f'<p><b>{escape(name)}</b></p>' + sorry_html(e)
-    alt = f'{name}: read as {p.label}, {confidence_text(p.confidence)} confident'
-    if p.warning:
-        alt += f'; {p.warning}'
-    head = f'<p><b>{escape(name)}</b>: it reads '
-    head += f'<b class="digit-answer">{escape(p.label)}</b></p>'
+    alt = f'{name}: {answer_text(p)}' if p.box is None else f'{name}: read as {answer_text(p)}'
+    if warning_text(p):
+        alt += f'; {warning_text(p)}'
+    read = 'no digit was found'
+    if p.box is not None:
+        read = f'it reads <b class="digit-answer">{escape(p.label)}</b>'
+    head = f'<p><b>{escape(name)}</b>: {read}</p>'
     return head + figure_bundle(axes, alt)['text/html']
 
 # %% ../nbs/09_widgets.ipynb #dc4b8266

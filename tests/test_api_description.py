@@ -30,7 +30,7 @@ from mnist_course.image_forms import ImageForm
 from mnist_course.inference import predict
 from mnist_course.serve import create_app
 from mnist_course.showing import images_in, label_of
-from mnist_course.web_api import MOST_IMAGES
+from mnist_course.web_api import MAX_IMAGES
 
 NAMES = 'chalk_2.jpg', 'pencil_0.jpg'
 PHOTO = (ROOT / 'test_images' / NAMES[0]).read_bytes()
@@ -193,13 +193,13 @@ def test_what_cannot_be_read_has_its_error_in_the_place_of_its_answer(client, do
 @pytest.mark.parametrize(
     'sent, said',
     [
-        ({'images': []}, 'not a list'),
-        ({'images': url(PHOTO)}, 'not a list'),
-        ({'images': None}, 'not a list'),
-        ({'images': [url(PHOTO), 'milk, eggs']}, 'image 2 is not a data URL'),
-        ({'images': [url(PHOTO), url(PHOTO), 7]}, 'image 3 is not a data URL'),
+        ({'images': []}, 'must be a list'),
+        ({'images': url(PHOTO)}, 'must be a list'),
+        ({'images': None}, 'must be a list'),
+        ({'images': [url(PHOTO), 'milk, eggs']}, 'image 2 must be a data URL'),
+        ({'images': [url(PHOTO), url(PHOTO), 7]}, 'image 3 must be a data URL'),
         ({'images': [url(PHOTO)], 'image': url(PHOTO)}, 'or with a list'),
-        ({'image': [url(PHOTO)]}, '"image" is not a data URL'),
+        ({'image': [url(PHOTO)]}, '"image" must be a data URL'),
     ],
 )
 def test_a_request_in_another_form_is_refused_as_a_whole(client, sent, said):
@@ -210,7 +210,7 @@ def test_a_request_in_another_form_is_refused_as_a_whole(client, sent, said):
 @WAYS
 def test_there_are_at_most_twenty(client, way):
     twenty = client.post('/api/predict', **way(SMALL))
-    assert len(twenty.json['answers']) == MOST_IMAGES == len(SMALL)
+    assert len(twenty.json['answers']) == MAX_IMAGES == len(SMALL)
     reply = client.post('/api/predict', **way([*SMALL, SMALL[0]]))
     assert reply.status_code == 413 and 'at most 20 images' in reply.json['error']
     with_fields = way(SMALL)
@@ -225,20 +225,20 @@ def test_a_page_is_read_alone(client, way):
     assert reply.status_code == 400 and 'one image' in reply.json['error']
 
 
-def test_several_images_take_one_place_in_the_queue(monkeypatch):
+def test_several_images_are_one_job(monkeypatch):
     jobs = []
-    result_of = web_api.Queue.result_of
+    run = web_api.WorkerPool.run
     monkeypatch.setattr(
-        web_api.Queue,
-        'result_of',
-        lambda self, job: (jobs.append(job), result_of(self, job))[1],
+        web_api.WorkerPool,
+        'run',
+        lambda self, job: (jobs.append(job), run(self, job))[1],
     )
     app = create_app().test_client()
     assert len(app.post('/api/predict', **in_json(SMALL)).json['answers']) == 20
     assert len(jobs) == 1
 
 
-def test_small_images_are_classified_together(client, monkeypatch):
+def test_all_images_of_a_request_are_classified_together(client, monkeypatch):
     sizes = []
     classify = web_api.classify
     monkeypatch.setattr(
@@ -247,7 +247,7 @@ def test_small_images_are_classified_together(client, monkeypatch):
         lambda seen, network: (sizes.append(len(seen)), classify(seen, network))[1],
     )
     client.post('/api/predict', **in_json([*SMALL[:7], PHOTO, PHOTO]))
-    assert sorted(sizes) == [2, 7]
+    assert sizes == [9]
 
 
 def schema_under_test():

@@ -151,7 +151,7 @@ def test_bad_usage_is_one_sentence_and_status_2_and_nothing_is_written(options, 
     assert done.stdout == '' and names(tmp_path) == []
 
 
-def test_a_learning_rate_that_runs_away_is_one_sentence_and_status_1(mnist, tmp_path):
+def test_training_that_diverges_is_one_sentence_and_status_1(mnist, tmp_path):
     done = train('--quick', '--lr', '1e12', '--out', tmp_path, cwd=mnist)
     assert_sentence(done, 1, 'learning rate')
     assert not set(names(tmp_path)) & set(FILES)

@@ -22,7 +22,7 @@ from mnist_course.evaluation import predict_probs
 from mnist_course.mnist_form import mnist_form
 from mnist_course.pages import make_page
 from mnist_course.papers import CAMERA, LIGHT
-from mnist_course.prediction import shipped_model
+from mnist_course.prediction import pretrained_model
 from mnist_course.sheet_layout import CELL, FIRST, MARGIN, PAGE, cell_boxes, mark_boxes
 from mnist_course.sheet_photos import INKS, photograph_sheet, write_sheet
 
@@ -64,7 +64,7 @@ def alike(a, b) -> bool:
 
 def count_right(images, labels) -> int:
     "How many of them the classifier that ships reads correctly."
-    probs = predict_probs(shipped_model(), torch.as_tensor(images))
+    probs = predict_probs(pretrained_model(), torch.as_tensor(images))
     return int((probs.argmax(1) == torch.as_tensor(labels)).sum())
 
 

@@ -205,3 +205,9 @@ def test_reliability_is_drawn_with_the_interval_of_each_bin():
     assert ax.get_title() == 'On average, confidence is off by 15.0 points'
     one_bin = show_reliability(result, bins=1)
     assert one_bin.containers[0][0].get_ydata() == pytest.approx([400 / 6])
+
+
+@pytest.mark.parametrize('label', [-1, 10])
+def test_a_label_that_is_no_answer_is_a_sentence(label, model):
+    with pytest.raises(ValueError, match=f'there is a label {label}, but .* 10 classes: 0 to 9'):
+        evaluate(model, (IMAGES[:2], torch.tensor([3, label])))

@@ -6,7 +6,14 @@ import torch
 
 from kinds import writer
 from mnist_course.checkpoints import load_plain
-from mnist_course.finder import Finder, find_cores, finder_loss, finder_maps, iou, shipped_finder
+from mnist_course.finder import (
+    Finder,
+    find_cores,
+    finder_loss,
+    finder_maps,
+    mask_iou,
+    pretrained_finder,
+)
 from mnist_course.finder_training import (
     PageBatches,
     mean_iou,
@@ -24,7 +31,7 @@ def test_maps_have_half_the_size_of_any_page(size):
 
 def test_a_darker_page_is_the_same_page():
     page, _ = page_batch(writer(), 1, seed=4, shape=(96, 96))
-    finder = shipped_finder()
+    finder = pretrained_finder()
     with torch.inference_mode():
         one, dim = (finder(page.float() * k).sigmoid() for k in (1.0, 0.7))
     assert (one - dim).abs().mean() < 0.02
@@ -35,10 +42,14 @@ def test_loss_and_iou_of_a_perfect_and_a_wrong_answer():
     wanted[:, :, 2:6, 2:6] = 1
     right, wrong = 40 * wanted - 20, 20 - 40 * wanted
     assert finder_loss(right, wanted) < 0.01 < 5 < finder_loss(wrong, wanted)
-    assert iou(right, wanted).tolist() == [1, 1, 1] and iou(wrong, wanted).tolist() == [0, 0, 0]
+    assert mask_iou(right, wanted).tolist() == [1, 1, 1] and mask_iou(wrong, wanted).tolist() == [
+        0,
+        0,
+        0,
+    ]
     half = right.clone()
     half[..., 4:] = -20
-    assert iou(half, wanted).tolist() == [0.5, 0.5, 0.5]
+    assert mask_iou(half, wanted).tolist() == [0.5, 0.5, 0.5]
 
 
 def test_cores_that_touch_at_a_corner_are_two():
@@ -63,10 +74,10 @@ def test_cores_that_grew_together_are_two_and_one_with_a_dent_is_one():
     assert len(find_cores(core)) == 2
 
 
-def test_the_shipped_finder_finds_digits_on_pages_it_has_not_seen():
-    ink, core, _ = mean_iou(shipped_finder(), writer(), 4, seed=99)
+def test_the_pretrained_finder_finds_digits_on_pages_it_has_not_seen():
+    ink, core, _ = mean_iou(pretrained_finder(), writer(), 4, seed=99)
     assert ink > 0.6 and core > 0.6
-    assert all(not p.requires_grad for p in shipped_finder().parameters())
+    assert all(not p.requires_grad for p in pretrained_finder().parameters())
 
 
 def test_a_training_that_was_stopped_ends_where_one_that_ran_through_ends(tmp_path, monkeypatch):

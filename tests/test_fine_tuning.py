@@ -188,13 +188,13 @@ def test_the_callers_network_and_random_numbers_are_as_before(course_model, digi
 def steps_taken(monkeypatch):
     "Notes images, labels and learning rate of each step of `fine_tune`."
     taken = []
-    step = fine_tuning.take_step
+    step = fine_tuning.training_step
 
     def noted(model, xb, yb, opt, recipe):
         taken.append((xb, yb.tolist(), opt.param_groups[0]['lr']))
         return step(model, xb, yb, opt, recipe)
 
-    monkeypatch.setattr(fine_tuning, 'take_step', noted)
+    monkeypatch.setattr(fine_tuning, 'training_step', noted)
     return taken
 
 

@@ -293,7 +293,7 @@ def test_more_threads_are_given_up_after_one_slow_step(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(fitting.time, 'perf_counter', lambda: next(clock))
     steps = []
-    monkeypatch.setattr(fitting, 'take_step', lambda *args: steps.append(1))
+    monkeypatch.setattr(fitting, 'training_step', lambda *args: steps.append(1))
     model = create_model('linear')
     assert fitting.timed_steps(model, 4, Recipe(), 50, limit=0.5) == float('inf')
     assert len(steps) == 2  # the first sets things up
@@ -483,3 +483,17 @@ def test_a_checkpoint_of_the_first_version_is_resumed(tmp_path):
     assert saved['images'] == 2_000 and saved['recipe']['model'] is None
     assert call('mnist_train', '--resume', '--out', tmp_path, cwd=tmp_path).returncode == 0
     assert (tmp_path / 'mnist_model.pth').exists()
+
+
+@pytest.mark.parametrize(
+    'which, label', [('training', -2), ('training', 10), ('validation', -1), ('validation', 10)]
+)  # -1 is "not a digit", to learn from
+def test_a_label_that_cannot_be_is_refused_before_the_first_step(which, label, monkeypatch):
+    steps = []
+    monkeypatch.setattr(fitting, 'train_epoch', lambda *_: steps.append(1))
+    sets = {'training': FEW, 'validation': FEW_VALID}
+    images, labels = sets[which]
+    sets[which] = images, torch.cat([labels[:-1], torch.tensor([label])])
+    with pytest.raises(ValueError, match=f'label {label} among the {which} labels') as e:
+        fit(create_model('linear'), *sets.values(), Recipe(epochs=1), report=None)
+    assert not steps and '\n' not in str(e.value)

@@ -5,6 +5,7 @@ import ast
 import io
 import os
 import re
+from dataclasses import replace
 from itertools import chain, product
 from pathlib import Path
 
@@ -20,19 +21,20 @@ from torch import nn
 
 import kinds
 from conftest import ROOT, a_bomb, call
-from mnist_course import locate
+from mnist_course import locate, reading, widgets
 from mnist_course.data import load_mnist
 from mnist_course.evaluation import predict_probs
-from mnist_course.finder import shipped_finder
+from mnist_course.finder import pretrained_finder
 from mnist_course.fonts import font_files
 from mnist_course.inference import (
     REMARKS,
     Prediction,
+    classify,
     look,
     predict,
     preprocess,
+    pretrained_model,
     read_number,
-    shipped_model,
     show_prediction,
 )
 from mnist_course.mnist_form import tilted, trimmed
@@ -130,12 +132,12 @@ class Says(nn.Module):
 
 def test_what_is_done_to_a_shipped_network_changes_no_later_answer(seven):
     before = predict(seven), read_number(seven)
-    for network in (shipped_model(), shipped_finder()):
+    for network in (pretrained_model(), pretrained_finder()):
         with torch.no_grad():
             for weight in network.parameters():
                 weight.mul_(0.1)
         network.train()
-    shipped_model().header.clear()
+    pretrained_model().header.clear()
     assert (predict(seven), read_number(seven)) == before
 
 
@@ -389,6 +391,19 @@ def test_a_digit_cut_out_of_a_page_is_read_at_three_tilts_and_one_of_mnist_as_it
         assert p.probs == pytest.approx(wanted.tolist(), abs=1e-6)
 
 
+@pytest.mark.parametrize('first', ['six', 'seven'])
+def test_a_batch_of_both_kinds_is_read_as_each_image_alone(first, six, seven, model):
+    sources = [six, seven] if first == 'six' else [seven, six]
+    sizes = []
+    model.register_forward_hook(lambda *of: sizes.append(len(of[-1])))
+    together = classify([look(source) for source in sources], model)
+    assert sizes == [4]  # one call: an image of MNIST once, a digit that was cut out three times
+    for source, p in zip(sources, together):
+        alone = predict(source, model)
+        assert p.probs == pytest.approx(alone.probs, abs=1e-6)
+        assert (p.warning, p.box) == (alone.warning, alone.box)
+
+
 def test_of_a_large_and_a_small_digit_the_large_one_is_read(six):
     for (x, y), (u, v) in (((20, 20), (240, 200)), ((150, 100), (20, 20))):
         page, ink = pasted(six, (280, 320), (x, y), 140)
@@ -629,6 +644,32 @@ def test_a_page_of_noise_takes_no_longer_than_a_page_of_digits(monkeypatch):
     )  # pixels that the finder has looked at
 
 
+class Spots(nn.Module):
+    "A finder that marks the cores of `n` small digits, whatever it is shown."
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.n = n
+        self.weight = nn.Parameter(torch.zeros(1))  # says that it is on the processor
+
+    def forward(self, pages):
+        n, _, height, width = pages.shape
+        maps = torch.full((n, 3, height // 2, width // 2), -9.0)
+        across = width // 2 // 5
+        for k in range(self.n):
+            y, x = 5 * (k // across), 5 * (k % across)
+            maps[:, 1, y : y + 3, x : x + 3] = 9
+        return maps
+
+
+@pytest.mark.parametrize('side', [256, 1_200])  # looked at once, and twice
+def test_as_many_digits_as_are_read_at_a_time_and_one_more(side):
+    page = np.full((side, side, 3), 255, np.float32)
+    assert len(locate.locate(Spots(400), page).cores) == 400
+    with pytest.raises(locate.TooManyDigits, match='more than 400'):
+        locate.locate(Spots(401), page)
+
+
 def count_pixels(monkeypatch, seen: list[int]) -> None:
     "Count the pixels that go through the finder."
     whole = locate.finder_maps
@@ -780,6 +821,22 @@ def test_the_figure_of_an_answer_shows_its_box_in_the_pixels_of_the_source():
         np.allclose((left, right, bottom, top), (0, width, height, 0), atol=1)
         and len(axes[2].patches) == 10
     )
+
+
+@pytest.mark.parametrize('warning', [REMARKS['blank'], REMARKS['nothing'], 'it moves', None])
+def test_where_no_digit_was_found_none_is_shown(warning, monkeypatch):
+    blank = Image.new('L', (300, 200), 240)
+    p = replace(predict(blank), warning=warning)
+    assert p.box is None
+    for module in (widgets, reading):
+        monkeypatch.setattr(module, 'predict', lambda *_: p)
+    for html in (widgets.answer_html(p), widgets.read_upload('a.png', saved(blank, 'PNG'))):
+        assert 'digit was found' in html and 'digit-answer' not in html
+        assert 'confident' not in html and html.count('digit was found') <= 2  # heading, alt
+    drawn = show_prediction(blank)
+    assert drawn[2].get_title() == 'no digit was found' and not drawn[2].patches
+    more = [text.get_text() for text in drawn[0].figure.texts]
+    assert more == ([warning] if warning not in (REMARKS['nothing'], None) else [])
 
 
 def test_a_folder_gives_its_images_and_no_hidden_files(tmp_path):

@@ -26,16 +26,17 @@ from mnist_course.canvas import Writer
 from mnist_course.data import load_mnist, normalize
 from mnist_course.figures import data_url_bytes
 from mnist_course.files import ASSETS
-from mnist_course.finder import finder_maps, shipped_finder
+from mnist_course.finder import finder_maps, pretrained_finder
 from mnist_course.image_forms import ImageForm
 from mnist_course.images import open_image
-from mnist_course.inference import predict, read_number, shipped_model
+from mnist_course.inference import predict, pretrained_model, read_number
+from mnist_course.locate import CROWDED
 from mnist_course.pages import make_page
 from mnist_course.remarks import REMARKS
 from mnist_course.serve import create_app
 from mnist_course.showing import images_in
-from mnist_course.web_explain import CORNERS, SQUARE, finder_view, occlusion_drops
-from mnist_course.web_page import FILES, write_page
+from mnist_course.web_explain import CORNERS, SQUARE, finder_view, occlusion_grid
+from mnist_course.web_page import CONSTANTS, FILES, draw_page, write_page
 from mnist_course.web_server import make_server, stop_server
 from tools.drawings import strokes
 from tools.site.npm import fetch
@@ -500,7 +501,7 @@ def test_every_number_of_the_third_level_is_pytorchs(page, server):
     reads(page, '3')
     until(page, SETTLED)
     image = torch.tensor(page.evaluate(SEEN), dtype=torch.uint8).view(28, 28)
-    sums = sums_of(shipped_model(), image)
+    sums = sums_of(pretrained_model(), image)
     rng = np.random.default_rng(1)
     for block, number in enumerate((0, 2, 4, 6, 8)):  # each with its result, but the scores
         for _ in range(3):
@@ -588,7 +589,7 @@ def test_what_matters_and_what_the_finder_sees_are_the_librarys(page, address, e
         const context = document.getElementById('occlusion').getContext('2d');
         return [...context.getImageData(0, 0, 28, 28).data];
     }""")
-    wanted = occlusion_colors(occlusion_drops(shipped_model(), image, 3), image)
+    wanted = occlusion_colors(occlusion_grid(pretrained_model(), image, 3), image)
     shown = np.array(colors).reshape(28, 28, 4)[..., :3]
     assert np.abs(shown - wanted).max() <= 3 and np.ptp(shown) > 150
     finder = page.evaluate("""() => {
@@ -694,6 +695,16 @@ def test_a_number_that_was_pressed_stays_when_the_pointer_leaves(page, server):
     assert page.evaluate(LEVELS)['sentence'] != pressed
 
 
+def test_the_page_is_given_each_constant_that_its_modules_take_and_no_others():
+    taken = set()
+    for path in ASSETS.glob('*.js'):
+        for names in re.findall(r'const \{([^}]*)\} = constants;', path.read_text('utf-8')):
+            taken |= {name.strip() for name in names.split(',')}
+    assert len(taken) > 20 and taken == set(CONSTANTS)
+    settings = re.search(r'id="settings">(.*?)<', draw_page())[1]
+    assert json.loads(settings)['constants'] == json.loads(json.dumps(CONSTANTS))
+
+
 def test_the_page_is_light():
     size = sum((ASSETS / name).stat().st_size for name in (*FILES, 'draw.html'))
     assert size < 120_000
@@ -761,11 +772,38 @@ def test_without_a_server_the_finder_says_the_same_for_pages_of_any_size(page, s
         (1, 16, 33),
     ):
         pixels = rng.integers(0, 256, (n, height, width, 3)).astype(np.float32)
-        ours = finder_maps(shipped_finder(), pixels)
+        ours = finder_maps(pretrained_finder(), pixels)
         theirs = page.evaluate(
             MAPS, [pixels.transpose(0, 3, 1, 2).ravel().tolist(), [n, 3, height, width]]
         )
         assert np.abs(np.reshape(theirs, ours.shape) - ours).max() < 1e-3, (n, height, width)
+
+
+LOCATED = """async ([side, count]) => {  // with a finder that marks so many small digits
+  const {locate} = await import('./locate.js');
+  const finder = (pixels, [n, , height, width]) => {
+    const [rows, columns] = [height/2, width/2];
+    const data = new Float32Array(3*rows*columns);
+    const across = Math.floor(columns/5);
+    for (let k = 0; k < 9*count; k++) {
+      const [spot, dot] = [Math.floor(k/9), k % 9];
+      const y = 5*Math.floor(spot/across) + Math.floor(dot/3);
+      data[(rows + y)*columns + 5*(spot % across) + dot % 3] = .99;
+    }
+    return {data, dims: [n, 3, rows, columns]};
+  };
+  const planes = [0, 1, 2].map(() => new Float32Array(side*side));
+  const image = {planes, width: side, height: side};
+  return locate(finder, image).then(({cores}) => cores.length, error => error.message);
+}"""
+
+
+def test_without_a_server_too_many_digits_are_refused_as_the_library_does(page, static):
+    page.goto(static)
+    until(page, '!!window.reading')
+    for side in (256, 1200):  # looked at once, and twice
+        assert page.evaluate(LOCATED, [side, 400]) == 400
+        assert page.evaluate(LOCATED, [side, 401]) == CROWDED
 
 
 def test_without_a_server_every_test_image_is_read_as_the_library_reads_it(page, static):

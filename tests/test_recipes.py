@@ -200,6 +200,7 @@ def test_an_exported_network_gives_the_same_answers(name, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     session = onnxruntime.InferenceSession(tmp_path / 'new' / 'digits.onnx')
+    assert session.get_inputs()[0].shape == ['images', 28, 28]
     with torch.inference_mode():
         ours = FromPixels(load_model(ASSETS / name).cpu())(PICTURES).numpy()
     for n in (1, 300):  # whatever the size of the batch

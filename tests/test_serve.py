@@ -30,13 +30,13 @@ from mnist_course import serve as serving
 from mnist_course import web_api
 from mnist_course.architectures import MODELS, create_model
 from mnist_course.figures import data_url_bytes
-from mnist_course.inference import predict, shipped_model
-from mnist_course.layer_chain import layer_chain
+from mnist_course.inference import predict, pretrained_model
+from mnist_course.layer_chain import UnsupportedNetwork, layer_chain
 from mnist_course.locate import CROWDED, TooManyDigits
 from mnist_course.model import MnistCNN, count_parameters
 from mnist_course.serve import create_app
-from mnist_course.web_api import LARGEST_BODY
-from mnist_course.web_explain import occlusion_drops
+from mnist_course.web_api import MAX_BODY_BYTES
+from mnist_course.web_explain import occlusion_grid
 from mnist_course.web_page import FILES
 from mnist_course.web_server import make_server, stop_server
 
@@ -105,7 +105,7 @@ def test_a_picture_sent_in_three_ways_is_read_as_the_library_reads_it(client):
 
 def test_an_explanation_comes_on_request(client):
     ours = predict(PHOTO)
-    drops = occlusion_drops(shipped_model(), ours.image, 2)
+    drops = occlusion_grid(pretrained_model(), ours.image, 2)
     for sent in (
         dict(data=PHOTO, query_string={'explain': 'true'}),
         dict(json={'image': url(PHOTO, 'image/jpeg'), 'explain': True}),
@@ -176,15 +176,17 @@ def test_layers_that_the_page_cannot_compute_are_not_described():
         [torch.nn.Conv2d(1, 4, 3), torch.nn.GELU()],
     ]
     for layers in others:
-        assert layer_chain(torch.nn.Sequential(*layers)) is None, layers
+        with pytest.raises(UnsupportedNetwork, match='not supported: (Conv|Avg|GELU|max-pool)'):
+            layer_chain(torch.nn.Sequential(*layers))
 
     flat = torch.nn.Sequential(torch.nn.Flatten(2), torch.nn.Linear(784, 10), torch.nn.Flatten())
     hooked = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU())
     hooked[0].register_forward_hook(lambda layer, given, gives: gives + 1)
     uncopied = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
     uncopied.lock = threading.Lock()
-    for network in (flat, hooked, uncopied):
-        assert layer_chain(network) is None
+    for network, why in ((flat, 'Flatten'), (hooked, 'hooks'), (uncopied, 'pickle')):
+        with pytest.raises(UnsupportedNetwork, match=why):
+            layer_chain(network)
 
     class Twice(torch.nn.Module):
         def __init__(self):
@@ -194,8 +196,11 @@ def test_layers_that_the_page_cannot_compute_are_not_described():
         def forward(self, x):
             return x + self.layer(x)
 
-    assert layer_chain(Twice()) is None
-    assert layer_chain(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, stride=2))) is not None
+    with pytest.raises(UnsupportedNetwork, match='the step add'):
+        layer_chain(Twice())
+    with pytest.raises(UnsupportedNetwork, match='no weights'):
+        layer_chain(torch.nn.Sequential(torch.nn.ReLU()))
+    assert layer_chain(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, stride=2)))
 
 
 @pytest.mark.parametrize('host', ['127.0.0.1', '0.0.0.0', '::', '192.168.0.7'])
@@ -266,7 +271,7 @@ FAULTS = {
             content_type='multipart/form-data; boundary=x',
         ),
     ),
-    'too large': (413, dict(data=bytes(LARGEST_BODY + 1))),
+    'too large': (413, dict(data=bytes(MAX_BODY_BYTES + 1))),
     'PostScript': (
         400,
         dict(
@@ -294,9 +299,9 @@ def test_what_cannot_be_read_gets_a_status_and_a_sentence(client, path, fault):
 
 
 def test_each_status_has_its_sentence(client, monkeypatch):
-    assert '/api/predict' in client.get('/nothing').json['error']
+    assert client.get('/nothing').json['error'] == 'there is nothing at this path'
     assert 'POST' in client.get('/api/predict').json['error']
-    monkeypatch.setattr(web_api.Queue, 'result_of', lambda self, job: 1 / 0)
+    monkeypatch.setattr(web_api.WorkerPool, 'run', lambda self, job: 1 / 0)
     monkeypatch.setitem(client.application.config, 'PROPAGATE_EXCEPTIONS', False)
     reply = client.post('/api/predict', data=SMALL)
     assert reply.status_code == 500 and 'not with what you sent' in reply.json['error']
@@ -429,7 +434,7 @@ def test_what_the_server_refuses_by_itself_is_answered_at_once(server, status, s
     assert answer(server, '/api/health')['status'] == 'ok'
 
 
-@pytest.mark.parametrize('size', [LARGEST_BODY + 1, 2 * LARGEST_BODY - 1])
+@pytest.mark.parametrize('size', [MAX_BODY_BYTES + 1, 2 * MAX_BODY_BYTES - 1])
 def test_who_really_sends_too_much_gets_the_answer(server, size):
     head = f'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n'.encode()
     status, _, said = raw(server, head, bytes(size))
@@ -440,8 +445,9 @@ def test_who_really_sends_too_much_gets_the_answer(server, size):
 def test_the_largest_body_that_is_allowed_is_read(server):
     status, _, said = raw(
         server,
-        f'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGEST_BODY}\r\n\r\n'.encode(),
-        bytes(LARGEST_BODY),
+        b'POST /api/predict HTTP/1.1\r\nHost: x\r\n'
+        + f'Content-Length: {MAX_BODY_BYTES}\r\n\r\n'.encode(),
+        bytes(MAX_BODY_BYTES),
     )
     assert status == 400 and 'not an image' in said['error']
 
@@ -456,11 +462,11 @@ def test_health_is_answered_while_pictures_wait(server, monkeypatch):
             asked = [crowd.submit(answer, slow, data=SMALL) for _ in range(60)]
             wait(asked, 30, FIRST_EXCEPTION)
             assert answer(slow, '/api/health')['status'] == 'ok'
-            refused = [a.exception(30) for a in as_many_done(asked, 60 - web_api.PLACES)]
+            refused = [a.exception(30) for a in as_many_done(asked, 60 - web_api.MAX_JOBS)]
             assert {e.code for e in refused} == {503}
             go.set()
             read = [a.result()['digit'] for a in asked if not a.exception()]
-            assert read == [2] * web_api.PLACES
+            assert read == [2] * web_api.MAX_JOBS
         assert answer(slow, data=SMALL)['digit'] == 2  # there are places again
 
 
@@ -492,7 +498,7 @@ def as_many_done(asked: list, n: int) -> list:
 
 
 def test_who_waits_too_long_is_told_so(monkeypatch):
-    monkeypatch.setattr(web_api, 'PATIENCE', 0.1)
+    monkeypatch.setattr(web_api, 'TIMEOUT_SECONDS', 0.1)
     monkeypatch.setattr(
         web_api, 'look_for', lambda *what, look=web_api.look_for: (time.sleep(0.5), look(*what))[1]
     )
@@ -526,7 +532,10 @@ def test_options_and_methods_are_what_they_say(client):
     assert 'occlusion' not in client.post('/api/predict?explain=false', data=SMALL).json
     for said in ('1', 'null', '', 'true&explain=x'):
         reply = client.post(f'/api/predict?explain={said}', data=SMALL)
-        assert (reply.status_code, reply.json) == (400, {'error': '"explain" is true or false'})
+        assert (reply.status_code, reply.json) == (
+            400,
+            {'error': '"explain" must be true or false'},
+        )
     sent = {'image': url(SMALL, 'image/png'), 'explain': 1}
     assert client.post('/api/predict', json=sent).status_code == 400
     reply = client.get('/api/predict')
@@ -645,7 +654,7 @@ def test_the_command_says_when_others_can_reach_it(tmp_path):
         said = ''
         while 'Draw at' not in said:
             said += process.stdout.readline() or 'Draw at'
-        assert 'Everybody' in said and '0.0.0.0' in said
+        assert 'Anyone' in said and '0.0.0.0' in said
     finally:
         process.kill()
 

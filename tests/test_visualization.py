@@ -5,16 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import Occlusion
-from sklearn.decomposition import PCA
 from torch import nn
 
 from foreign_device import on_meta
 from mnist_course.attribution import (
+    box_blur,
     integrated_gradients,
     saliency,
     show_heat,
     show_saliency,
-    smooth,
 )
 from mnist_course.augmentation import PAPER
 from mnist_course.data import load_mnist, normalize, split
@@ -31,7 +30,6 @@ from mnist_course.visualization import (
     extract_features,
     favorite_patches,
     occlusion,
-    pca_plane,
 )
 
 IMAGES, LABELS = (part[:60] for part in split(load_mnist()[0])[1])
@@ -82,13 +80,6 @@ def test_features_are_those_before_the_last_layer(model):
         assert torch.allclose(features, model.features(normalize(IMAGES)), atol=1e-5)
         probs = model.fc2(features).softmax(1)
     assert torch.allclose(probs, predict_probs(model, IMAGES), atol=1e-5)
-
-
-def test_the_widest_view_is_scikit_learns():
-    torch.manual_seed(0)
-    x = torch.randn(50, 6) * torch.tensor([5.0, 1, 3, 1, 1, 1]) + 7
-    theirs = torch.from_numpy(PCA(2).fit_transform(x.numpy()))
-    assert torch.allclose(pca_plane(x).abs(), theirs.abs().float(), atol=1e-4)
 
 
 def test_top_activating_images_come_strongest_first(model):
@@ -146,11 +137,11 @@ def test_smoothing_averages_a_square_inside_of_the_image():
     heat = torch.zeros(2, 28, 28)
     heat[0, 10, 10] = 25
     heat[1, 0, 0] = 9
-    means = smooth(heat)
+    means = box_blur(heat)
     assert means.shape == heat.shape
     assert means[0, 8:13, 8:13].eq(1).all() and means[0].sum() == 25
     assert means[1, 0, 0] == 1  # of 9 pixels, 3 by 3
-    assert smooth(heat[0], size=3)[10, 10] == pytest.approx(25 / 9)
+    assert box_blur(heat[0], size=3)[10, 10] == pytest.approx(25 / 9)
 
 
 # planes
@@ -243,7 +234,7 @@ def test_saliency_maps_stand_below_answer_and_label(model):
     assert axes.shape == (3, 3)
     for k, column in enumerate(axes.T):
         drawn = [torch.as_tensor(ax.images[0].get_array()) for ax in column]
-        parts = smooth(integrated_gradients(model, images[k], answers[k]))
+        parts = box_blur(integrated_gradients(model, images[k], answers[k]))
         assert torch.equal(drawn[0], images[k])
         assert torch.allclose(drawn[1], occlusion(model, images[k], answers[k]), atol=1e-5)
         assert torch.allclose(drawn[2], parts, atol=1e-5)

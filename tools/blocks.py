@@ -10,7 +10,7 @@ from mnist_course.course import NOTEBOOKS, OPTIONAL, by_track
 from mnist_course.files import ASSETS
 from mnist_course.metrics import wilson_interval
 from mnist_course.model import count_parameters
-from mnist_course.prediction import shipped_model
+from mnist_course.prediction import pretrained_model
 from tools.addresses import address_blocks, is_lesson, with_colab_cell
 from tools.notebooks import ROOT, fill, notebooks, reading_minutes, source, write
 
@@ -63,7 +63,7 @@ def facts() -> str:
             f'{photos["images"]} photos of paper. We looked at these images while building it, so '
             'expect slightly lower accuracy on yours.',
             '- **It needs no internet and no GPU**: MNIST and the trained networks come with it. '
-            f'The classifier has {count_parameters(shipped_model()):,} parameters and takes '
+            f'The classifier has {count_parameters(pretrained_model()):,} parameters and takes '
             f'{megabytes("mnist_model.pth")}; the network that finds the digits takes '
             f'{megabytes("finder.pth")}. After the setup, nothing is downloaded.',
             f'- **It trains fast, and it shows why**: {spread(fast["test_accuracy"])} on the test '

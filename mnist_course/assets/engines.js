@@ -151,7 +151,7 @@ export function browser({base = './'} = {}) {
     engine.classify = async (pixels, dims) => (await engine.look(pixels, dims)).probs;
   }
 
-  async function occlusion({pixels, digit}) {  // `occlusion_drops` of web_explain
+  async function occlusion({pixels, digit}) {  // `occlusion_grid` of web_explain
     const settings = JSON.parse(document.getElementById('settings').textContent);
     const {square, corners} = settings.occlusion;
     const copies = [pixels];

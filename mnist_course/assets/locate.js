@@ -7,7 +7,7 @@ import {above, boundingBox, components, quantile, resizeAll, round, sum} from '.
 const {constants, remarks} = JSON.parse(document.getElementById('settings').textContent);
 const {CORE_WIDTH, CORE_HEIGHT, LEVELS, PART} = constants;
 const {FIRST_LOOK, SECOND_LOOK, LARGEST_ZOOM, SHORTEST} = constants;
-const {SMALL, GOOD, CLOSE_UP, ROOM, MOST, SAME} = constants;
+const {SMALL, GOOD, CLOSE_UP, ROOM, MAX_DIGITS, SAME} = constants;
 const {MAYBE, TALL, APART} = constants;
 const HALF = CLOSE_UP/2;
 
@@ -81,10 +81,12 @@ export async function locate(finder, image) {
   const sizes = Float64Array.from(first.cores, c => Math.max(c.w, c.h)*first.scale).sort();
   const size = sizes.length ? quantile(sizes, .5) : SMALL/2;
   const largest = Math.min(SECOND_LOOK, Math.max(image.width, image.height));
-  if (size >= SMALL || largest < FIRST_LOOK*1.2) return first;
-  const closer = await lookAt(finder, image, Math.min(largest, FIRST_LOOK*GOOD/size));
-  const best = closer.cores.length >= first.cores.length ? closer : first;
-  if (best.cores.length > MOST) throw new Error(remarks.crowded);
+  let best = first;
+  if (size < SMALL && largest >= FIRST_LOOK*1.2) {
+    const closer = await lookAt(finder, image, Math.min(largest, FIRST_LOOK*GOOD/size));
+    if (closer.cores.length >= first.cores.length) best = closer;
+  }
+  if (best.cores.length > MAX_DIGITS) throw new Error(remarks.crowded);
   return best;
 }
 

@@ -51,9 +51,9 @@ async function look(image, finder) {  // `look` of reading: the largest digit
   return {pixels: mnistForm(ink, HALF), box: inSource(image, box), remark, cut, found: confidence};
 }
 
-function doubts(probs, cut, found = 1) {
+function doubts(probs, cut, found) {
   const [first, second] = range(probs.length).sort((a, b) => probs[b] - probs[a]);
-  if (probs[first] < (found === 1 ? doubt ?? GUESS : GUESS)) {
+  if (probs[first] < (found === undefined ? doubt ?? GUESS : GUESS)) {
     const two = doubt === null || probs[first] + probs[second] > GUESS;
     return two ? fill(remarks.unsure, {first, second}) : remarks.strange;
   }
@@ -81,15 +81,18 @@ function tilted(pixels, degrees) {
   });
 }
 
+function viewsOf({pixels, found}) {  // a digit that was cut out of a page is also tilted
+  const tilts = found === undefined ? [] : TILTS;
+  return [pixels, ...tilts.map(degrees => tilted(pixels, degrees))];
+}
+
 async function classify(seen, model) {
   if (!seen.length) return [];
-  const images = seen.map(({pixels}) => pixels);
-  const tilts = seen[0].found === undefined ? [] : TILTS;  // digits that were cut out
-  const turned = tilts.flatMap(degrees => images.map(pixels => tilted(pixels, degrees)));
-  const all = await predictProbs(model, [...images, ...turned]);
+  const views = seen.map(viewsOf);
+  const all = await predictProbs(model, views.flat());
   return seen.map(({pixels, box, remark, cut, found}, k) => {
-    const views = all.filter((_, i) => i % seen.length === k);
-    const probs = range(10).map(digit => sum(views.map(view => view[digit]))/views.length);
+    const its = all.splice(0, views[k].length);
+    const probs = range(10).map(digit => sum(its.map(view => view[digit]))/its.length);
     const confidence = Math.max(...probs);
     const warning = remark ?? doubts(probs, cut, found);
     return {digit: probs.indexOf(confidence), confidence, probs, pixels, warning, box};
