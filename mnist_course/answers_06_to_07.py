@@ -115,8 +115,8 @@ EXERCISES['06_your_digit'] = [
                 'c':
                     'after 6 columns it is at 14.5: half a pixel too far, as after 5 it is half '
                     'a pixel short'})),
-        right='At 13.5 or 14.5 it is half a pixel off, and no whole step does better. Such '
-              'misses are why the centers of MNIST fill a square of one pixel.',
+        right='At 13.5 or 14.5 it is half a pixel off, and no whole step does better. That is '
+              'why the centers of MNIST are up to half a pixel off, too.',
         tip='Each column times its ink, added up, divided by all the ink. Then compare 14 minus '
             'the center with whole numbers.',
         answer="""\
@@ -201,14 +201,15 @@ QUIZ['06_your_digit'] = Questions([
         'Otsu needs values from 0 to 1':
             'It works with any levels, and ours are 0 to 255.'}, right=1),
     Quiz('06_your_digit', 'c',
-        'Why do we center digits at 14, and not at 13.5, the middle of pixels 0 to 27?', {
-        'Because 14 is the true middle':
-            'It is the middle if you count the edges of pixels, 13.5 if you count pixels. Neither '
-            'is truer.',
-        'Because MNIST was made that way, and the network learned from MNIST':
-            'The best preprocessing is the one that the training data had, odd or not.',
-        'Because rounding makes no difference':
-            'One pixel already cost more than a percentage point.'}, right=1),
+        'A number stands in a frame, and the reader cuts out the frame. Which step failed?', {
+        'The background: the frame is wider than the window':
+            'Its lines are thin, so the window passes over them as over any stroke.',
+        'The largest part: the frame has more pixels than any digit':
+            'The rule holds for pages with a single digit and nothing larger. Every rule has '
+            'pages that it was not made for.',
+        'The threshold: it should have left out the frame':
+            'The frame is as dark as the digits, so a threshold that keeps them keeps it, too.'},
+        right=1),
 ])
 
 # %% ../nbs/library/answers_06_to_07.ipynb #85e15755
