@@ -617,7 +617,7 @@ def test_the_command_prints_its_address_answers_keeps_nothing_and_stops(tmp_path
     try:
         said = process.stdout.readline() + process.stdout.readline()
         address, port = re.search(r'(http://127\.0\.0\.1:(\d+))/', said).groups()
-        assert 'Everybody' not in said
+        assert 'Anyone' not in said
         assert answer(address, data=PHOTO)['digit'] == 2
         form = (
             b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
@@ -646,6 +646,7 @@ def test_the_command_prints_its_address_answers_keeps_nothing_and_stops(tmp_path
         assert process.returncode == 0 and out.strip() == 'stopped' and err == ''
     finally:
         process.kill()
+        process.communicate()  # which closes its pipes
 
 
 def test_the_command_says_when_others_can_reach_it(tmp_path):
@@ -657,6 +658,7 @@ def test_the_command_says_when_others_can_reach_it(tmp_path):
         assert 'Anyone' in said and '0.0.0.0' in said
     finally:
         process.kill()
+        process.communicate()  # which closes its pipes
 
 
 def test_a_port_that_cannot_be_is_bad_usage(tmp_path):
