@@ -31,7 +31,7 @@ from test_page import DROP, PHOTO, draw, drawn_row, package, png, until
 from tools.frontend import build, install, npm
 
 KEPT = '.kept img'
-LOADED = """['model.onnx', 'finder.onnx', '.wasm'].every(end =>  // all that the browser needs
+LOADED = """['model.onnx', 'finder.onnx', 'finder_quick.onnx', '.wasm'].every(end =>
     performance.getEntriesByType('resource').some(({name, responseEnd}) =>
         name.endsWith(end) && responseEnd > 0))"""
 ROWS = [[1, 2, 3], [4, 5, 6]]

@@ -91,13 +91,13 @@ export function createStrip(layer, title, onChoose, label = title) {
   const canvas = make('canvas', {tabIndex: 0});
   Object.assign(canvas, {width: across*cell, height: Math.ceil(count/across)*cell});
   const context = canvas.getContext('2d');
+  const image = new ImageData(canvas.width, canvas.height);
+  image.data.fill(255);
   say(canvas, {role: 'slider', label, valuemin: 0, valuemax: count - 1});
   let chosen = null;
 
   function paint(values, marked) {
     const how = howToPaint(layer, values);
-    const image = new ImageData(canvas.width, canvas.height);
-    image.data.fill(255);
     const size = width*height;
     const place = k => [k % across*cell, Math.floor(k/across)*cell];
     for (let k = 0; k < count; k++) {

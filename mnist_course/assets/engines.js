@@ -12,6 +12,7 @@
 import {onPaper, openImage} from './pixels.js';
 import {predict, readNumber} from './reader.js';
 
+const NETWORKS = ['model.onnx', 'finder.onnx', 'finder_quick.onnx'];
 const PATIENCE = 65_000;  // milliseconds: a little more than a server lets an image wait
 
 function failure(message, gone = false) {
@@ -46,7 +47,9 @@ async function imageData(url) {  // of a data URL, which a strict policy lets no
 }
 
 function channel({data}, k) {
-  return Uint8Array.from({length: data.length/4}, (_, i) => data[4*i + k]);
+  const values = new Uint8Array(data.length/4);
+  for (let i = 0; i < values.length; i++) values[i] = data[4*i + k];
+  return values;
 }
 
 async function withPixels(answer) {
@@ -86,16 +89,16 @@ export function server({base = './'} = {}) {  // base: where its /api is, and en
   };
 }
 
-// base: where model.onnx, finder.onnx, network.json, weights.bin and onnxruntime-web are
+// base: where the .onnx files, network.json, weights.bin and onnxruntime-web are
 export function browser({base = './'} = {}) {
   const address = name => new URL(base + name, location.href).href;
   let ready = null;
   const views = new WeakMap();  // of an answer: the finder's maps of the whole drawing
 
-  const network = async name => {
-    const reply = await load(address(`${name}.onnx`));
+  async function bytesOf(name) {
+    const reply = await load(address(name));
     return new Uint8Array(await reply.arrayBuffer());
-  };
+  }
 
   function watched() {  // a finder that keeps the maps of its first look
     const eye = {first: null};
@@ -140,15 +143,19 @@ export function browser({base = './'} = {}) {
 
   async function prepare() {  // all files at once
     const runtime = import(/* @vite-ignore */ address('ort.wasm.bundle.min.mjs'));
-    const [ort, ...files] = await Promise.all([runtime, network('finder'), network('model')]);
+    const [ort, ...files] = await Promise.all([runtime, ...NETWORKS.map(bytesOf)]);
     ort.env.wasm.numThreads = 1;
     const sessions = files.map(bytes => ort.InferenceSession.create(bytes));
-    const [finder, model] = await Promise.all(sessions);
+    const [model, finder, quickFinder] = await Promise.all(sessions);
     const run = (session, type, pixels, dims) => (
       session.run({images: new ort.Tensor(type, pixels, dims)}));
-    engine.find = async (pixels, dims) => (await run(finder, 'float32', pixels, dims)).maps;
+    engine.find = async (pixels, dims) => {
+      const quick = dims[2] % 32 === 0 && dims[3] % 32 === 0;
+      return (await run(quick ? quickFinder : finder, 'float32', pixels, dims)).maps;
+    };
     engine.look = (pixels, dims) => run(model, 'uint8', pixels, dims);
     engine.classify = async (pixels, dims) => (await engine.look(pixels, dims)).probs;
+    await predict(aStroke(), engine.find, engine.classify);  // the first time takes long
   }
 
   async function occlusion({pixels, digit}) {  // `occlusion_drops` of web_explain
@@ -175,10 +182,17 @@ export function browser({base = './'} = {}) {
   return engine;
 }
 
+function aStroke() {  // in the middle of a pad
+  const plane = new Float32Array(280*280).fill(255);
+  for (let y = 60; y < 220; y++) plane.fill(0, 280*y + 130, 280*y + 150);
+  return {planes: [plane, plane, plane], width: 280, height: 280, corner: [0, 0], scale: [1, 1]};
+}
+
 function mapsOf(found) {
   if (!found) return null;  // an image in MNIST's form is not searched
   const {data, dims: [, , height, width]} = found;
-  const map = k => Uint8Array.from(data.subarray(k*width*height, (k + 1)*width*height), v => 255*v);
+  const size = width*height;
+  const map = k => new Uint8Array(data.subarray(k*size, (k + 1)*size).map(v => 255*v));
   const [ink, cores, other] = [0, 1, 2].map(map);
   return {ink, cores, other, width, height};
 }

@@ -21,7 +21,7 @@ const HOW_TO_READ = 'Each small image is a map: what one kernel found, place by 
   + 'strip. Choose any map to see where it comes from.';
 
 function howStriking(values) {  // the strongest number of a map that is blank where nothing is
-  const middle = [...values].sort((a, b) => a - b)[Math.floor(values.length/2)];
+  const middle = Float32Array.from(values).sort()[Math.floor(values.length/2)];
   return Math.max(...values) - 2*Math.max(0, middle);
 }
 

@@ -108,13 +108,15 @@ function ownInk(ink, core, own, others) {  // each pixel belongs to the nearest 
   const mine = seen.filter(c => sameDigit(c, own));
   const foreign = [...seen.filter(c => !mine.includes(c)), ...rivals];
   if (!mine.length) mine.push(own);
+  const sure = Math.max(...mine.map(c => c.confidence));
+  if (!foreign.length) return [ink, sure];
   const owned = ink.map((v, i) => {
     const x = 2*(i % HALF) + 1;
     const y = 2*Math.floor(i/HALF) + 1;
     const nearest = cores => Math.min(...cores.map(c => distance(c, x, y)));
     return nearest(mine) <= nearest(foreign) ? v : 0;
   });
-  return [owned, Math.max(...mine.map(c => c.confidence))];
+  return [owned, sure];
 }
 
 function inCloseUp(core, [left, top, side]) {
