@@ -25,6 +25,7 @@ from .image_forms import reads_digits
 from .locate import CROWDED
 from .prediction import shipped_model
 from .remarks import REMARKS
+from .web_api import LARGEST_BODY
 from .web_explain import CORNERS, SQUARE, network_files
 
 # %% ../nbs/library/web_page.ipynb #ef6636bd
@@ -48,8 +49,9 @@ def reader_settings(
     return dict(constants=constants, remarks={**REMARKS, 'crowded': CROWDED})
 
 # %% ../nbs/library/web_page.ipynb #28eea766
-FILES = ('page.css', 'page.js', 'pad.js', 'upload.js', 'engines.js', 'pixels.js', 'locate.js',
-         'reader.js', 'network.js', 'inside.js', 'elements.js', 'paint.js')
+FILES = ('page.css', 'page.js', 'settings.js', 'answers.js', 'pad.js', 'upload.js', 'engines.js',
+         'pixels.js', 'locate.js', 'reader.js', 'network.js', 'inside.js', 'elements.js',
+         'paint.js')
 
 def draw_page(
     engine:str='server', # 'server': a program answers; 'browser': the networks in the page
@@ -58,7 +60,7 @@ def draw_page(
     "The page to draw on."
     occlusion = dict(square=SQUARE, corners=CORNERS)
     settings = json.dumps(dict(engine=engine, doubt=doubt, occlusion=occlusion,
-                               **reader_settings()))
+                               largest=LARGEST_BODY, **reader_settings()))
     html = (ASSETS/'draw.html').read_text(encoding='utf-8')
     return html.replace('id="settings">{}', 'id="settings">' + settings)
 

@@ -62,9 +62,9 @@ PAINT = """strokes => {  // with the pad's own pen, on its own canvas
 READ = """async base64 => {  // what the page's own reader says of an image, in both its ways
     const {browser, openImage, predict} = window.reading;
     const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
-    await browser.start();
+    const {find, classify} = await browser.start();
     const start = performance.now();
-    const one = await predict(await openImage(new Blob([bytes])), browser.find, browser.classify);
+    const one = await predict(await openImage(new Blob([bytes])), find, classify);
     const middle = performance.now();
     const rows = await browser.readImage(bytes);
     const milliseconds = [middle - start, performance.now() - middle];
@@ -72,8 +72,8 @@ READ = """async base64 => {  // what the page's own reader says of an image, in 
     return {one: plain(one), rows: rows.map(row => row.map(plain)), milliseconds};
 }"""
 MAPS = """async ([pixels, dims]) => {  // what the finder says in this page
-    await window.reading.browser.start();
-    const {data} = await window.reading.browser.find(Float32Array.from(pixels), dims);
+    const {find} = await window.reading.browser.start();
+    const {data} = await find(Float32Array.from(pixels), dims);
     return [...data];
 }"""
 
@@ -377,6 +377,15 @@ def test_several_digits_are_read_in_rows_with_a_box_around_each(page, address, e
     assert all(url.startswith((address, 'data:', 'blob:')) for url in page.asked), page.asked
 
 
+def test_a_constant_that_is_missing_is_named(page, server):
+    with urlopen(server) as reply:
+        html = reply.read().decode().replace('"WORK":', '"OTHER":')
+    page.route(server, lambda route: route.fulfill(body=html, content_type='text/html'))
+    with page.expect_event('pageerror') as error:
+        page.goto(server)
+    assert 'no constant WORK' in str(error.value)
+
+
 def test_a_server_that_has_gone_is_told(page, server):
     page.goto(server)
     page.route('**/api/**', lambda route: route.abort())
@@ -608,17 +617,20 @@ def test_what_matters_and_what_the_finder_sees_are_the_librarys(page, address, e
     assert ink.sum() > 100 and blue[ink].mean() > 0.99  # ink that is not the middle of a digit
 
 
-def test_the_page_names_no_digit_where_none_was_found(page, server):
+@pytest.mark.parametrize('remark', ['nothing', 'blank'])
+def test_the_page_names_no_digit_where_none_was_found(page, server, remark):
     page.goto(server)
     draw(page, 7, np.random.default_rng(2))
     reads(page, '7')
-    answer = web_api.as_json(predict(PHOTO)) | {'warning': REMARKS['nothing']}
+    read = web_api.as_json(predict(PHOTO))
+    answer = read | {'warning': REMARKS[remark], 'box': None}
     page.route('**/api/predict', lambda route: route.fulfill(json=answer))
     draw(page, 1, np.random.default_rng(2))
     until(page, 'document.getElementById("sure").textContent === "No digit was found."')
     reads(page, '?')
     assert page.locator('#levels').is_hidden() and page.inner_text('#warning') == ''
-    answer |= {'warning': REMARKS['several'].format(count=2)}  # what follows is for programmers
+    # what follows is for programmers
+    answer |= {'warning': REMARKS['several'].format(count=2), 'box': read['box']}
     draw(page, 1, np.random.default_rng(2))
     until(page, 'document.getElementById("warning").textContent.endsWith("this is one of them")')
 

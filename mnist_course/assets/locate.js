@@ -3,8 +3,8 @@
 //   import {cutOut, locate, missed} from './locate.js';
 // finder(Float32Array, [n, 3, h, w]) gives maps of half that size, as {data, dims}.
 import {above, boundingBox, components, quantile, resizeAll, round, sum} from './pixels.js';
+import {constants, remarks} from './settings.js';
 
-const {constants, remarks} = JSON.parse(document.getElementById('settings').textContent);
 const {CORE_WIDTH, CORE_HEIGHT, LEVELS, PART} = constants;
 const {FIRST_LOOK, SECOND_LOOK, LARGEST_ZOOM, SHORTEST} = constants;
 const {SMALL, GOOD, CLOSE_UP, ROOM, MOST, SAME} = constants;

@@ -3,7 +3,8 @@
 //   import {openImage, mnistForm} from './pixels.js';
 // An image is {planes, width, height, corner, scale}: red, green and blue, each a Float32Array of
 // 0…255; where it lies in its source, and pixels here for one of the source.
-const {constants} = JSON.parse(document.getElementById('settings').textContent);
+import {constants} from './settings.js';
+
 const {WORK, SIDE, BOX, MIDDLE} = constants;
 
 const clamp = (v, low, high) => Math.min(Math.max(v, low), high);
@@ -49,8 +50,8 @@ function between(from, to) {  // cv2.INTER_LINEAR: the two pixels whose centers 
   });
 }
 
-// What each new pixel is made of, all in one row: old pixels and their weights. The parts of new
-// pixel i begin at ends[i - 1] and end before ends[i]. Beyond the edges, the last pixel is repeated.
+// What each new pixel is made of, all in one row: old pixels and their weights. Those of new pixel i
+// begin at ends[i - 1] and end before ends[i]. Beyond the edges, the last pixel is repeated.
 function weights(from, to, first, columns) {
   const parts = to < from ? covered(from, to) : between(from, to);
   const flat = parts.flat();

@@ -6,8 +6,9 @@
 import {cutOut, locate, missed} from './locate.js';
 import {above, boundingBox, gray, inSource, isMnist, mnistForm} from './pixels.js';
 import {range, rot90, round, sum} from './pixels.js';
+import {constants, remarks, settings} from './settings.js';
 
-const {constants, remarks, doubt} = JSON.parse(document.getElementById('settings').textContent);
+const {doubt} = settings;
 const {CLOSE_UP, SIDE, FAINT, SAMPLE, LEAST, LEAST_OF_BOTH} = constants;
 const {CERTAIN, GUESS, SHAKY, TILTS, UPRIGHT, CONVINCING} = constants;
 const HALF = CLOSE_UP/2;
