@@ -50,7 +50,7 @@ function between(from, to) {  // cv2.INTER_LINEAR: the two pixels whose centers 
   });
 }
 
-// What each new pixel is made of, all in one row: old pixels and their weights. Those of new pixel i
+// What each new pixel is made of, all in one row: old pixels and their weights. Those of pixel i
 // begin at ends[i - 1] and end before ends[i]. Beyond the edges, the last pixel is repeated.
 function weights(from, to, first, columns) {
   const parts = to < from ? covered(from, to) : between(from, to);
