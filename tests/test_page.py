@@ -393,10 +393,15 @@ def test_a_server_that_has_gone_is_told(page, server):
     until(page, 'document.getElementById("warning").textContent.includes("does not answer")')
 
 
+PHONE = {'width': 360, 'height': 780}
+
+
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_nothing_keeps_people_out(page, server, scheme):
-    "axe-core finds nothing serious, with an answer shown, in light and in dark."
+@pytest.mark.parametrize('size', [PHONE, {'width': 1280, 'height': 800}], ids=['phone', 'desk'])
+def test_nothing_keeps_people_out(page, server, scheme, size):
+    "axe-core finds nothing, with an answer shown, and nothing sticks out."
     page.emulate_media(color_scheme=scheme, reduced_motion='reduce')
+    page.set_viewport_size(size)
     page.goto(server)
     draw(page, 3, np.random.default_rng(3))
     reads(page, '3')
@@ -404,6 +409,10 @@ def test_nothing_keeps_people_out(page, server, scheme):
     until(page, SETTLED)
     page.set_input_files('input[type=file]', PHOTO)
     until(page, 'document.getElementById("number").textContent === "2"')
+    strip(page, 2).click()
+    page.locator('.large canvas').first.click()
+    assert page.locator('.numbers table').count() == 4  # all levels are open
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
     page.evaluate((package('axe-core') / 'axe.min.js').read_text(encoding='utf-8'))
     found = page.evaluate(
         'axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html)]))'
@@ -426,7 +435,7 @@ LEVELS = """() => {  // what levels 2 and 3 show
         tables[table.caption.textContent] = [...table.rows].map(row => [...row.cells]
             .filter(cell => cell.tagName === 'TD').map(number));
     const names = [...document.querySelectorAll('.numbers th')].map(cell => cell.textContent);
-    return {title: text('.detail h3'), sentence: text('.detail p'), tables, names,
+    return {title: text('.level2 h3'), sentence: text('.level3 p'), tables, names,
             input: text('.term[aria-pressed=true] figcaption')};
 }"""
 SEEN = """() => {
@@ -675,6 +684,35 @@ def test_a_drawing_is_read_while_a_photo_is(page, static):
     width, height = page.evaluate(size, '#spotted')
     assert abs(width / height - photo[0] / photo[1]) < 0.05  # each has its own maps
     assert page.evaluate(size, '#finder') == [128, 128]
+
+
+def test_on_a_phone_a_strip_can_be_swiped_and_a_tap_opens_the_next_level(chromium, server):
+    page = chromium.new_page(viewport=PHONE, has_touch=True, is_mobile=True)
+    page.goto(server)
+    draw(page, 3, np.random.default_rng(5))
+    reads(page, '3')
+    until(page, SETTLED)
+    is_open = 'name => document.querySelector(name).open'
+    assert [page.evaluate(is_open, f'.level{k}') for k in (1, 2, 3)] == [True, False, False]
+    assert page.locator('.numbers table').count() == 0  # nothing is computed that nobody sees
+    assert page.locator('#inside').bounding_box()['height'] < 2_000
+    first = strip(page, 2)
+    first.scroll_into_view_if_needed()
+    box, touch = first.bounding_box(), page.context.new_cdp_session(page)
+    before = page.evaluate('scrollY')
+    for kind, far in ('touchStart', 0), ('touchMove', 30), ('touchMove', 200), ('touchEnd', None):
+        points = [] if far is None else [{'x': box['x'] + 250 - far, 'y': box['y'] + 20}]
+        touch.send('Input.dispatchTouchEvent', {'type': kind, 'touchPoints': points})
+    until(page, 'document.querySelectorAll(".pane")[2].scrollLeft > 50')
+    assert page.evaluate(is_open, '.level2') is False and page.evaluate('scrollY') == before
+    box = first.bounding_box()
+    first.tap(position={'x': 30 - box['x'], 'y': 20})
+    assert page.evaluate(is_open, '.level2')
+    assert page.locator('.term').count() == 3
+    page.locator('.large canvas').first.tap()
+    assert page.evaluate(is_open, '.level3')
+    assert page.locator('.numbers table').count() == 4
+    page.close()
 
 
 def test_until_something_is_chosen_the_most_striking_map_is_shown(page, server):

@@ -74,6 +74,7 @@ async function openInside() {
   const described = await engine.network();
   if (!described.layers) return;  // no chain of layers
   inside = createInside($('network'), createNetwork(described));
+  $('second').hidden = false;
   if (shown) showLevels();
 }
 
