@@ -12,6 +12,7 @@ import os
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def write_onnx(
     outputs:list[str], # their names
     *,
     example:Tensor|None=None, # images that it takes; None: (2,28,28) uint8
-    free:dict[int, str]|None=None, # axes that may have any length, and their names; None: the first
+    free:dict[int, Any]|None=None, # axes of any length: a name, or a Dim; None: the first
     metadata:dict[str, str]|None=None, # to be kept in the file
 )->Path: # the path
     """Write a network that takes pixels for other programs.
@@ -49,7 +50,9 @@ def write_onnx(
     require('export', 'onnx', 'onnxscript')
     whole = copy.deepcopy(whole).cpu().eval()
     example = torch.zeros(2, 28, 28, dtype=torch.uint8) if example is None else example
-    shapes = {axis: torch.export.Dim(name) for axis, name in (free or {0: 'images'}).items()}
+    names = free or {0: 'images'}
+    shapes = {axis: torch.export.Dim(name) if isinstance(name, str) else name
+              for axis, name in names.items()}
     quiet = StringIO()  # PyTorch's exporter reports each of its stages
     with redirect_stdout(quiet), redirect_stderr(quiet), atomic_path(path) as p:
         torch.onnx.export(whole, (example,), p, input_names=['images'], output_names=outputs,

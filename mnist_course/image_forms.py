@@ -131,11 +131,10 @@ def look_at_whole(
     else:
         small = fit_in_square(cv2.cvtColor(image.rgb, cv2.COLOR_RGB2GRAY))
         small = 255 - small if form.inverted else small
-    remark = image.remark
+    pixels = torch.from_numpy(small.copy())
     if form.kind == 'ink' and not small.any():
-        remark = remark or REMARKS['blank']
-    box = image.in_source((0, 0, *image.size))
-    return Seen(torch.from_numpy(small.copy()), box, remark)
+        return Seen(pixels, None, image.remark or REMARKS['blank'])
+    return Seen(pixels, image.in_source((0, 0, *image.size)), image.remark)
 
 def form_in_file(
     form:ImageForm,

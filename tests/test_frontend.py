@@ -31,7 +31,7 @@ from test_page import DROP, PHOTO, draw, drawn_row, package, png, until
 from tools.frontend import build, install, npm
 
 KEPT = '.kept img'
-LOADED = """['model.onnx', 'finder.onnx', '.wasm'].every(end =>  // all that the browser needs
+LOADED = """['model.onnx', 'finder.onnx', 'finder_quick.onnx', '.wasm'].every(end =>
     performance.getEntriesByType('resource').some(({name, responseEnd}) =>
         name.endsWith(end) && responseEnd > 0))"""
 ROWS = [[1, 2, 3], [4, 5, 6]]
@@ -165,21 +165,27 @@ def test_what_cannot_be_read_gets_a_sentence(page):
     assert page.locator('.row').count() == 0 and page.locator('output').inner_text() == '?'
 
 
-def test_an_unreadable_photo_takes_away_the_last_photos_answer_and_not_a_drawings(page):
-    draw_and_read(page, 3, np.random.default_rng(3))
+@pytest.mark.parametrize('drawn', [True, False])
+def test_an_unreadable_photo_takes_away_the_last_photos_answer_and_not_a_drawings(page, drawn):
+    if drawn:
+        draw_and_read(page, 3, np.random.default_rng(3))
+    left = '3' if drawn else '?'
     give(page, b'milk, eggs, bread')
     page.locator('.warning', has_text='not an image').wait_for()
-    assert page.locator('output').inner_text() == '3'
+    assert page.locator('output').inner_text() == left
     give(page, two_rows())
     read_in_photo(page)
     page.locator('output', has_text='1').wait_for()
     give(page, b'milk, eggs, bread')
     page.locator('.warning', has_text='not an image').wait_for()
-    assert page.locator('output').inner_text() == '?'
+    assert page.locator('output').inner_text() == left
+    assert page.locator('.digits button:enabled').count() == (10 if drawn else 0)
 
 
-def test_no_digit_is_named_where_none_was_found_and_no_function_to_those_who_draw(page):
-    answer = as_json(predict(PHOTO)) | {'warning': REMARKS['nothing']}
+@pytest.mark.parametrize('remark', ['nothing', 'blank'])
+def test_no_digit_is_named_where_none_was_found_and_no_function_to_those_who_draw(page, remark):
+    read = as_json(predict(PHOTO))
+    answer = read | {'warning': REMARKS[remark], 'box': None}
     page.route('**/api/predict', lambda route: route.fulfill(json=answer))
     rng = np.random.default_rng(2)
     draw(page, 7, rng)
@@ -188,7 +194,7 @@ def test_no_digit_is_named_where_none_was_found_and_no_function_to_those_who_dra
     assert page.locator('output').inner_text() == '?'
     assert page.locator('.answer .warning').inner_text() == ''
     assert page.locator('.digits button:enabled').count() == 0
-    answer |= {'warning': REMARKS['several'].format(count=2)}
+    answer |= {'warning': REMARKS['several'].format(count=2), 'box': read['box']}
     draw(page, 1, rng)
     page.locator('.answer .warning', has_text=re.compile('this is one of them$')).wait_for()
 

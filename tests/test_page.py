@@ -63,9 +63,9 @@ PAINT = """strokes => {  // with the pad's own pen, on its own canvas
 READ = """async base64 => {  // what the page's own reader says of an image, in both its ways
     const {browser, openImage, predict} = window.reading;
     const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
-    await browser.start();
+    const {find, classify} = await browser.start();
     const start = performance.now();
-    const one = await predict(await openImage(new Blob([bytes])), browser.find, browser.classify);
+    const one = await predict(await openImage(new Blob([bytes])), find, classify);
     const middle = performance.now();
     const rows = await browser.readImage(bytes);
     const milliseconds = [middle - start, performance.now() - middle];
@@ -73,8 +73,8 @@ READ = """async base64 => {  // what the page's own reader says of an image, in 
     return {one: plain(one), rows: rows.map(row => row.map(plain)), milliseconds};
 }"""
 MAPS = """async ([pixels, dims]) => {  // what the finder says in this page
-    await window.reading.browser.start();
-    const {data} = await window.reading.browser.find(Float32Array.from(pixels), dims);
+    const {find} = await window.reading.browser.start();
+    const {data} = await find(Float32Array.from(pixels), dims);
     return [...data];
 }"""
 
@@ -378,6 +378,15 @@ def test_several_digits_are_read_in_rows_with_a_box_around_each(page, address, e
     assert all(url.startswith((address, 'data:', 'blob:')) for url in page.asked), page.asked
 
 
+def test_a_constant_that_is_missing_is_named(page, server):
+    with urlopen(server) as reply:
+        html = reply.read().decode().replace('"WORK":', '"OTHER":')
+    page.route(server, lambda route: route.fulfill(body=html, content_type='text/html'))
+    with page.expect_event('pageerror') as error:
+        page.goto(server)
+    assert 'no constant WORK' in str(error.value)
+
+
 def test_a_server_that_has_gone_is_told(page, server):
     page.goto(server)
     page.route('**/api/**', lambda route: route.abort())
@@ -385,10 +394,15 @@ def test_a_server_that_has_gone_is_told(page, server):
     until(page, 'document.getElementById("warning").textContent.includes("does not answer")')
 
 
+PHONE = {'width': 360, 'height': 780}
+
+
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_nothing_keeps_people_out(page, server, scheme):
-    "axe-core finds nothing serious, with an answer shown, in light and in dark."
+@pytest.mark.parametrize('size', [PHONE, {'width': 1280, 'height': 800}], ids=['phone', 'desk'])
+def test_nothing_keeps_people_out(page, server, scheme, size):
+    "axe-core finds nothing, with an answer shown, and nothing sticks out."
     page.emulate_media(color_scheme=scheme, reduced_motion='reduce')
+    page.set_viewport_size(size)
     page.goto(server)
     draw(page, 3, np.random.default_rng(3))
     reads(page, '3')
@@ -396,6 +410,10 @@ def test_nothing_keeps_people_out(page, server, scheme):
     until(page, SETTLED)
     page.set_input_files('input[type=file]', PHOTO)
     until(page, 'document.getElementById("number").textContent === "2"')
+    strip(page, 2).click()
+    page.locator('.large canvas').first.click()
+    assert page.locator('.numbers table').count() == 4  # all levels are open
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
     page.evaluate((package('axe-core') / 'axe.min.js').read_text(encoding='utf-8'))
     found = page.evaluate(
         'axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html)]))'
@@ -418,7 +436,7 @@ LEVELS = """() => {  // what levels 2 and 3 show
         tables[table.caption.textContent] = [...table.rows].map(row => [...row.cells]
             .filter(cell => cell.tagName === 'TD').map(number));
     const names = [...document.querySelectorAll('.numbers th')].map(cell => cell.textContent);
-    return {title: text('.detail h3'), sentence: text('.detail p'), tables, names,
+    return {title: text('.level2 h3'), sentence: text('.level3 p'), tables, names,
             input: text('.term[aria-pressed=true] figcaption')};
 }"""
 SEEN = """() => {
@@ -609,17 +627,20 @@ def test_what_matters_and_what_the_finder_sees_are_the_librarys(page, address, e
     assert ink.sum() > 100 and blue[ink].mean() > 0.99  # ink that is not the middle of a digit
 
 
-def test_the_page_names_no_digit_where_none_was_found(page, server):
+@pytest.mark.parametrize('remark', ['nothing', 'blank'])
+def test_the_page_names_no_digit_where_none_was_found(page, server, remark):
     page.goto(server)
     draw(page, 7, np.random.default_rng(2))
     reads(page, '7')
-    answer = web_api.as_json(predict(PHOTO)) | {'warning': REMARKS['nothing']}
+    read = web_api.as_json(predict(PHOTO))
+    answer = read | {'warning': REMARKS[remark], 'box': None}
     page.route('**/api/predict', lambda route: route.fulfill(json=answer))
     draw(page, 1, np.random.default_rng(2))
     until(page, 'document.getElementById("sure").textContent === "No digit was found."')
     reads(page, '?')
     assert page.locator('#levels').is_hidden() and page.inner_text('#warning') == ''
-    answer |= {'warning': REMARKS['several'].format(count=2)}  # what follows is for programmers
+    # what follows is for programmers
+    answer |= {'warning': REMARKS['several'].format(count=2), 'box': read['box']}
     draw(page, 1, np.random.default_rng(2))
     until(page, 'document.getElementById("warning").textContent.endsWith("this is one of them")')
 
@@ -664,6 +685,35 @@ def test_a_drawing_is_read_while_a_photo_is(page, static):
     width, height = page.evaluate(size, '#spotted')
     assert abs(width / height - photo[0] / photo[1]) < 0.05  # each has its own maps
     assert page.evaluate(size, '#finder') == [128, 128]
+
+
+def test_on_a_phone_a_strip_can_be_swiped_and_a_tap_opens_the_next_level(chromium, server):
+    page = chromium.new_page(viewport=PHONE, has_touch=True, is_mobile=True)
+    page.goto(server)
+    draw(page, 3, np.random.default_rng(5))
+    reads(page, '3')
+    until(page, SETTLED)
+    is_open = 'name => document.querySelector(name).open'
+    assert [page.evaluate(is_open, f'.level{k}') for k in (1, 2, 3)] == [True, False, False]
+    assert page.locator('.numbers table').count() == 0  # nothing is computed that nobody sees
+    assert page.locator('#inside').bounding_box()['height'] < 2_000
+    first = strip(page, 2)
+    first.scroll_into_view_if_needed()
+    box, touch = first.bounding_box(), page.context.new_cdp_session(page)
+    before = page.evaluate('scrollY')
+    for kind, far in ('touchStart', 0), ('touchMove', 30), ('touchMove', 200), ('touchEnd', None):
+        points = [] if far is None else [{'x': box['x'] + 250 - far, 'y': box['y'] + 20}]
+        touch.send('Input.dispatchTouchEvent', {'type': kind, 'touchPoints': points})
+    until(page, 'document.querySelectorAll(".pane")[2].scrollLeft > 50')
+    assert page.evaluate(is_open, '.level2') is False and page.evaluate('scrollY') == before
+    box = first.bounding_box()
+    first.tap(position={'x': 30 - box['x'], 'y': 20})
+    assert page.evaluate(is_open, '.level2')
+    assert page.locator('.term').count() == 3
+    page.locator('.large canvas').first.tap()
+    assert page.evaluate(is_open, '.level3')
+    assert page.locator('.numbers table').count() == 4
+    page.close()
 
 
 def test_until_something_is_chosen_the_most_striking_map_is_shown(page, server):

@@ -15,6 +15,7 @@ from tools.notebooks import ROOT
 from tools.site.build import RUNTIME, write_draw
 
 HERE = ROOT / 'frontend'
+NETWORKS = 'model.onnx', 'finder.onnx', 'finder_quick.onnx'
 
 
 def write_networks(app: Path) -> None:
@@ -24,7 +25,7 @@ def write_networks(app: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_draw(Path(folder))  # the page of the site, with what it needs
         page = (Path(folder) / 'index.html').read_text(encoding='utf-8')
-        for name in ('model.onnx', 'finder.onnx', *RUNTIME, 'LICENSE-onnxruntime-web.txt'):
+        for name in (*NETWORKS, *RUNTIME, 'LICENSE-onnxruntime-web.txt'):
             shutil.copy(Path(folder) / name, public)
     settings = re.search('id="settings">(.*?)</script>', page)
     assert settings, 'the page has no settings'

@@ -1,24 +1,6 @@
 import {useEffect, useRef} from 'react';
+import {isFound, NOTHING, percent, warningOf} from '@assets/answers.js';
 import type {Item} from './App';
-import {remarks} from './reader';
-
-const NOTHING = 'No digit was found.';
-const isDigit = ({warning}: Item) => warning !== remarks.nothing;
-
-export function percent(part: number): string {
-  if (part > .995) return 'more than 99%';
-  return part < .005 ? 'less than 1%' : `${Math.round(100*part)}%`;
-}
-
-function warningOf({warning}: Item): string {  // without the hint for those who program
-  return warning?.split('; `')[0] ?? '';
-}
-
-export function sentence(item: Item): string {
-  if (!isDigit(item)) return NOTHING;
-  const warning = item.warning ? `; ${warningOf(item)}` : '';
-  return `${item.digit}, ${percent(item.confidence)} confident${warning}`;
-}
 
 function paint(canvas: HTMLCanvasElement, pixels: Uint8Array) {  // as they are: ink 255 on 0
   const image = new ImageData(28, 28);
@@ -32,7 +14,7 @@ interface Props {
 }
 
 export function Answer({answer: read, onCorrect}: Props) {
-  const answer = read && isDigit(read) ? read : null;
+  const answer = isFound(read) ? read : null;
   const nothing = read ? NOTHING : 'Draw or photograph a digit.';
   const seen = useRef<HTMLCanvasElement>(null);
   useEffect(() => paint(seen.current!, answer?.pixels ?? new Uint8Array(784)), [answer]);
@@ -49,7 +31,7 @@ export function Answer({answer: read, onCorrect}: Props) {
     <p id="question">Wrong? Choose the correct digit. The bars show how likely the network thinks each one is.</p>
     <div className="digits" role="group" aria-labelledby="question">
       {[...Array(10).keys()].map(digit =>
-        <button type="button" key={digit} disabled={!answer?.box} aria-pressed={digit === right}
+        <button type="button" key={digit} disabled={!answer} aria-pressed={digit === right}
           onClick={() => onCorrect(digit, seen.current!.toDataURL())}>
           <span className="bar" style={{transform: `scaleY(${answer?.probs[digit] ?? 0})`}} />
           {digit}

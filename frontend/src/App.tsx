@@ -1,11 +1,13 @@
 import {useEffect, useMemo, useRef, useState} from 'react';
+import {inWords, TOO_LARGE} from '@assets/answers.js';
 import type {Answer as Read, Failure} from '@assets/engines.js';
 import type {Pad as Drawing} from '@assets/pad.js';
-import {Answer, sentence} from './Answer';
+import {remarks} from '@assets/settings.js';
+import {Answer} from './Answer';
 import {Kept, useKept} from './Kept';
 import {Pad} from './Pad';
 import {Photo} from './Photo';
-import {oneAtATime, remarks, useEngine} from './reader';
+import {oneAtATime, useEngine} from './reader';
 import type {Choice} from './reader';
 
 export type Item = Read & {corrected?: number};  // a digit that was read, and what it is
@@ -23,17 +25,23 @@ export function App() {
   const pad = useRef<Drawing>(null);
   const finished = useRef(true);
   const photos = useRef(0);
+  const ofDrawing = useRef<Item>(null);  // comes back when the photo's answers go
+
+  function showDrawing(next: Item | null) {
+    ofDrawing.current = next;
+    setAnswer(next);
+  }
 
   async function readDrawing() {
     const drawing = pad.current;
     const drawn = drawing?.strokes().length;
     try {
       const next = drawn ? await ask(engine => engine.read(drawing!)) : null;
-      setAnswer(next);
+      showDrawing(next);
       setProblem('');
-      if (finished.current) setSaid(next ? sentence(next) : 'The pad is blank.');
+      if (finished.current) setSaid(inWords(next));
     } catch (error) {
-      setAnswer(null);
+      showDrawing(null);
       setProblem((error as Failure).message);
     }
   }
@@ -44,8 +52,8 @@ export function App() {
   async function readPhoto(bytes: ArrayBuffer | null) {
     const mine = ++photos.current;
     setRows([]);
-    if (ofPhoto) setAnswer(null);
-    setPhotoProblem(bytes ? 'reading …' : 'The image has more than 20 MB: make it smaller first.');
+    if (ofPhoto) setAnswer(ofDrawing.current);
+    setPhotoProblem(bytes ? 'reading …' : TOO_LARGE);
     if (!bytes) return;
     let found: Item[][] = [];
     let trouble = '';
@@ -63,7 +71,7 @@ export function App() {
 
   function choosePhotoDigit(digit: Item) {
     setAnswer(digit);
-    setSaid(sentence(digit));
+    setSaid(inWords(digit));
   }
 
   const ofPhoto = answer !== null && rows.flat().includes(answer);

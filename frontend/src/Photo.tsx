@@ -1,4 +1,5 @@
 import {useEffect, useRef, useState} from 'react';
+import {LARGEST} from '@assets/answers.js';
 import {createDrop} from '@assets/upload.js';
 import type {Item} from './App';
 
@@ -18,7 +19,7 @@ export function Photo({rows, chosen, problem, onImage, onChoose}: Props) {
   useEffect(() => { latest.current = onImage; });
   useEffect(() => {
     const drop = createDrop(place.current!, {
-      limit: 2e7,
+      limit: LARGEST,
       what: 'PNG, JPEG, WEBP and others',
       several: false,
       camera: 'Take a photo',

@@ -31,11 +31,44 @@ declare module '@assets/engines.js' {
   // `label`, `image` and `classes` are the server's alone; `pixels` are 28 by 28, ink 255 on 0
   export type Answer = Omit<Sent, 'label' | 'image' | 'classes'> & {pixels: Uint8Array};
   export type Failure = Error & {gone?: boolean};
+  // the finder's maps, 0 to 255 each
+  export interface FinderMaps {
+    ink: Uint8Array;
+    cores: Uint8Array;
+    other: Uint8Array;
+    width: number;
+    height: number;
+  }
+  export interface Explanation {
+    occlusion: {square: number; corners: number[]; drops: number[][]};
+    finder: FinderMaps | null;
+  }
+  export interface Network {
+    layers: object[] | null;  // null: not a chain of layers
+    numbers: Float32Array;
+  }
   export interface Engine {
-    start?(): Promise<void>;
+    start?(): Promise<unknown>;  // loads the networks; only the browser has to
     read(pad: Pad): Promise<Answer>;
-    readImage(bytes: ArrayBuffer): Promise<Answer[][]>;
+    explain(pad: Pad, answer: Answer): Promise<Explanation>;
+    network(): Promise<Network>;
+    readImage(bytes: ArrayBuffer): Promise<Answer[][] & {finder: FinderMaps | null}>;
   }
   export function server(options?: {base?: string}): Engine;
   export function browser(options?: {base?: string}): Engine;
+}
+
+declare module '@assets/answers.js' {
+  import type {Answer} from '@assets/engines.js';
+  export const LARGEST: number;  // bytes of a file
+  export const TOO_LARGE: string;
+  export const NOTHING: string;
+  export function isFound<T extends Answer>(answer: T | null): answer is T;
+  export function percent(part: number): string;
+  export function warningOf(answer: Answer): string;
+  export function inWords(answer: Answer | null): string;
+}
+
+declare module '@assets/settings.js' {
+  export const remarks: {nothing: string};
 }

@@ -3,7 +3,6 @@ import {useEffect, useRef, useState} from 'react';
 import {browser, server} from '@assets/engines.js';
 import type {Engine, Failure} from '@assets/engines.js';
 
-export const {remarks} = JSON.parse(document.getElementById('settings')!.textContent!);
 export type Choice = 'server' | 'browser';
 const ENGINES: Record<Choice, Engine> = {server: server(), browser: browser()};
 

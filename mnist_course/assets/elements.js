@@ -2,6 +2,7 @@
 import {paintAt, paintMap, strongest} from './paint.js';
 
 const MARK = '#CC79A7';
+const CELL = 36;  // pixels of a map on a narrow screen
 const FRAME = 224;  // pixels: a small map is at least as wide as this, once it has a frame
 
 export function make(tag, given = {}, ...children) {
@@ -10,12 +11,12 @@ export function make(tag, given = {}, ...children) {
   return element;
 }
 
-export function say(element, {role, ...aria}) {  // to those who hear the page
+export function setAria(element, {role, ...aria}) {  // to those who hear the page
   if (role) element.setAttribute('role', role);
   for (const [name, value] of Object.entries(aria)) element.setAttribute(`aria-${name}`, value);
 }
 
-export function written(v) {
+export function formatNumber(v) {
   return (Math.abs(v) < 5e-5 ? 0 : v).toFixed(4).replace('-', '−');
 }
 
@@ -24,9 +25,16 @@ export function arrow(key) {
 }
 
 export const sign = text => make('span', {className: 'sign', textContent: text});
-export const joined = (text, element) => make('div', {className: 'joined'}, sign(text), element);
 
-export function howToPaint(layer, values) {  // paper is white, whatever number it has
+export function withOperator(text, element) {
+  return make('div', {className: 'joined'}, sign(text), element);
+}
+
+export function isNarrow() {  // a phone, say
+  return matchMedia('(max-width: 720px)').matches;
+}
+
+export function colorScale(layer, values) {  // paper is white, whatever number it has
   const {kind, mean, std} = layer;
   if (kind === 'pixels') return {low: -mean/std, high: (1 - mean)/std};
   return {signed: kind !== 'relu', high: strongest(values)};
@@ -35,7 +43,7 @@ export function howToPaint(layer, values) {  // paper is white, whatever number 
 export function smallMap(values, width, height, how, caption, className = '') {
   const canvas = make('canvas');
   paintMap(canvas, values, width, height, how);
-  say(canvas, {role: 'img', label: caption});
+  setAria(canvas, {role: 'img', label: caption});
   const label = make('figcaption', {textContent: caption});
   return make('figure', {className: `small ${className}`}, canvas, label);
 }
@@ -56,7 +64,7 @@ export function table(caption, numbers, size) {
   const body = make('tbody');
   for (let row = 0; row < size; row++) {
     const some = numbers.slice(row*size, (row + 1)*size);
-    body.append(make('tr', {}, ...some.map(v => make('td', {textContent: written(v)}))));
+    body.append(make('tr', {}, ...some.map(v => make('td', {textContent: formatNumber(v)}))));
   }
   return make('table', {}, make('caption', {textContent: caption}), body);
 }
@@ -64,7 +72,7 @@ export function table(caption, numbers, size) {
 export function sumTable(caption, lines) {  // lines: [what, number]
   const rows = lines.map(([what, v]) => {
     const name = make('th', {scope: 'row', textContent: what});
-    return make('tr', {}, name, make('td', {textContent: written(v)}));
+    return make('tr', {}, name, make('td', {textContent: formatNumber(v)}));
   });
   const title = make('caption', {textContent: caption});
   return make('table', {className: 'sum'}, title, make('tbody', {}, ...rows));
@@ -77,27 +85,29 @@ function sizeOf({shape: [maps, height, width]}) {
 
 function columnsFor(count, width) {
   if (count <= 10) return count;
-  const narrow = innerWidth <= 720;
-  if (width === 1) return narrow ? 16 : 32;
-  return narrow ? 10 : 16;
+  if (width === 1) return isNarrow() ? 16 : 32;
+  return isNarrow() ? Math.ceil(count/2) : 16;
 }
 
-// All maps of a layer in one canvas; one of them is marked. It is a slider for the keyboard.
+// All maps of a layer in one canvas; one of them is marked. It is a slider for the keyboard. On a
+// narrow screen, it has two rows, which are moved sideways.
 export function createStrip(layer, title, onChoose, label = title) {
   const [count, height, width] = layer.shape;
   const across = columnsFor(count, width);
   const zoom = width === 1 ? 6 : width < 5 ? 2 : 1;
   const cell = width*zoom + 2;
   const canvas = make('canvas', {tabIndex: 0});
+  const pane = make('div', {className: 'pane'}, canvas);
+  if (isNarrow() && width > 1 && count > 10) canvas.style.width = `${across*CELL}px`;
   Object.assign(canvas, {width: across*cell, height: Math.ceil(count/across)*cell});
   const context = canvas.getContext('2d');
-  say(canvas, {role: 'slider', label, valuemin: 0, valuemax: count - 1});
+  const image = new ImageData(canvas.width, canvas.height);
+  image.data.fill(255);
+  setAria(canvas, {role: 'slider', label, valuemin: 0, valuemax: count - 1});
   let chosen = null;
 
   function paint(values, marked) {
-    const how = howToPaint(layer, values);
-    const image = new ImageData(canvas.width, canvas.height);
-    image.data.fill(255);
+    const how = colorScale(layer, values);
     const size = width*height;
     const place = k => [k % across*cell, Math.floor(k/across)*cell];
     for (let k = 0; k < count; k++) {
@@ -107,14 +117,14 @@ export function createStrip(layer, title, onChoose, label = title) {
     context.putImageData(image, 0, 0);
     chosen = marked;
     const text = marked === null ? 'no map chosen' : `map ${marked} of 0 to ${count - 1}`;
-    say(canvas, {valuenow: marked ?? 0, valuetext: text});
+    setAria(canvas, {valuenow: marked ?? 0, valuetext: text});
     if (marked === null) return;
     const [x, y] = place(marked);
     Object.assign(context, {strokeStyle: MARK, lineWidth: 1});
     context.strokeRect(x + .5, y + .5, cell - 1, cell - 1);
   }
 
-  canvas.addEventListener('pointerdown', event => {
+  canvas.addEventListener('click', event => {
     const box = canvas.getBoundingClientRect();
     const column = Math.floor((event.clientX - box.left)*across/box.width);
     const row = Math.floor((event.clientY - box.top)*canvas.height/cell/box.height);
@@ -127,8 +137,11 @@ export function createStrip(layer, title, onChoose, label = title) {
     if (!step && end === undefined) return;
     event.preventDefault();
     const next = chosen === null ? 0 : end ?? chosen + step[0] + across*step[1];
-    onChoose(Math.min(count - 1, Math.max(0, next)));
+    const map = Math.min(count - 1, Math.max(0, next));
+    onChoose(map);
+    const middle = (map % across + .5)*canvas.clientWidth/across;
+    pane.scrollTo({left: middle - pane.clientWidth/2});
   });
   const caption = make('figcaption', {textContent: `${title}: ${sizeOf(layer)}`});
-  return {figure: make('figure', {className: 'strip'}, caption, canvas), paint};
+  return {figure: make('figure', {className: 'strip'}, caption, pane), paint};
 }

@@ -11,7 +11,9 @@
 // is one of our servers.
 import {onPaper, openImage} from './pixels.js';
 import {predict, readNumber} from './reader.js';
+import {settings} from './settings.js';
 
+const NETWORKS = ['model.onnx', 'finder.onnx', 'finder_quick.onnx'];
 const PATIENCE = 65_000;  // milliseconds: a little more than a server lets an image wait
 
 function failure(message, gone = false) {
@@ -46,7 +48,9 @@ async function imageData(url) {  // of a data URL, which a strict policy lets no
 }
 
 function channel({data}, k) {
-  return Uint8Array.from({length: data.length/4}, (_, i) => data[4*i + k]);
+  const values = new Uint8Array(data.length/4);
+  for (let i = 0; i < values.length; i++) values[i] = data[4*i + k];
+  return values;
 }
 
 async function withPixels(answer) {
@@ -86,99 +90,112 @@ export function server({base = './'} = {}) {  // base: where its /api is, and en
   };
 }
 
-// base: where model.onnx, finder.onnx, network.json, weights.bin and onnxruntime-web are
+// base: where the .onnx files, network.json, weights.bin and onnxruntime-web are
 export function browser({base = './'} = {}) {
   const address = name => new URL(base + name, location.href).href;
   let ready = null;
   const views = new WeakMap();  // of an answer: the finder's maps of the whole drawing
 
-  const network = async name => {
-    const reply = await load(address(`${name}.onnx`));
-    return new Uint8Array(await reply.arrayBuffer());
-  };
-
-  function watched() {  // a finder that keeps the maps of its first look
-    const eye = {first: null};
-    eye.find = async (pixels, dims) => {
-      const maps = await engine.find(pixels, dims);
-      eye.first ??= maps;
-      return maps;
-    };
-    return eye;
+  function start() {  // load everything, once; after a failure, the next call tries again
+    ready ??= networks(address).catch(() => {
+      ready = null;
+      throw failure('The networks could not be loaded in this browser.');
+    });
+    return ready;
   }
 
-  const engine = {
-    start() {  // load everything, once; after a failure, the next call tries again
-      ready ??= prepare().catch(() => {
-        ready = null;
-        throw failure('The networks could not be loaded in this browser.');
-      });
-      return ready;
-    },
+  return {
+    start,
     async read(pad) {
-      await engine.start();
-      const eye = watched();
-      const answer = await predict(onPaper(pad.pixels()), eye.find, engine.classify);
-      views.set(answer, eye.first);
+      const {find, classify} = await start();
+      const watched = keepsFirst(find);
+      const answer = await predict(onPaper(pad.pixels()), watched.find, classify);
+      views.set(answer, watched.maps());
       return answer;
     },
     async explain(pad, answer) {
-      return {occlusion: await occlusion(answer), finder: mapsOf(views.get(answer))};
+      const {scores} = await start();
+      return {occlusion: await occlusion(answer, scores), finder: mapsOf(views.get(answer))};
     },
     network: () => description(address('network.json'), address('weights.bin')),
     async readImage(bytes) {
-      await engine.start();
+      const {find, classify} = await start();
       const image = await openImage(new Blob([bytes])).catch(() => {
         throw failure('This browser cannot read this file: '
           + 'it is not an image, or of an unknown kind.');
       });
-      const eye = watched();
-      const rows = await readNumber(image, eye.find, engine.classify);
-      return Object.assign(rows, {finder: mapsOf(eye.first)});
+      const watched = keepsFirst(find);
+      const rows = await readNumber(image, watched.find, classify);
+      return Object.assign(rows, {finder: mapsOf(watched.maps())});
     },
   };
+}
 
-  async function prepare() {  // all files at once
-    const runtime = import(/* @vite-ignore */ address('ort.wasm.bundle.min.mjs'));
-    const [ort, ...files] = await Promise.all([runtime, network('finder'), network('model')]);
-    ort.env.wasm.numThreads = 1;
-    const sessions = files.map(bytes => ort.InferenceSession.create(bytes));
-    const [finder, model] = await Promise.all(sessions);
-    const run = (session, type, pixels, dims) => (
-      session.run({images: new ort.Tensor(type, pixels, dims)}));
-    engine.find = async (pixels, dims) => (await run(finder, 'float32', pixels, dims)).maps;
-    engine.look = (pixels, dims) => run(model, 'uint8', pixels, dims);
-    engine.classify = async (pixels, dims) => (await engine.look(pixels, dims)).probs;
+// The networks as functions of pixels and their dims: `find` gives the maps of the finder,
+// `classify` probabilities and `scores` what they come from, each as {data, dims}.
+async function networks(address) {
+  const runtime = import(/* @vite-ignore */ address('ort.wasm.bundle.min.mjs'));
+  const files = NETWORKS.map(async name => (await load(address(name))).arrayBuffer());
+  const [ort, ...buffers] = await Promise.all([runtime, ...files]);
+  ort.env.wasm.numThreads = 1;
+  const created = buffers.map(buffer => ort.InferenceSession.create(new Uint8Array(buffer)));
+  const [model, finder, quickFinder] = await Promise.all(created);
+  const run = (session, type, pixels, dims) => (
+    session.run({images: new ort.Tensor(type, pixels, dims)}));
+
+  async function find(pixels, dims) {
+    const quick = dims[2] % 32 === 0 && dims[3] % 32 === 0;
+    return (await run(quick ? quickFinder : finder, 'float32', pixels, dims)).maps;
   }
+  const classify = async (pixels, dims) => (await run(model, 'uint8', pixels, dims)).probs;
+  const scores = async (pixels, dims) => (await run(model, 'uint8', pixels, dims)).scores;
+  await predict(aStroke(), find, classify);  // the first time takes long
+  return {find, classify, scores};
+}
 
-  async function occlusion({pixels, digit}) {  // `occlusion_grid` of web_explain
-    const settings = JSON.parse(document.getElementById('settings').textContent);
-    const {square, corners} = settings.occlusion;
-    const copies = [pixels];
-    for (const top of corners) {
-      for (const left of corners) {
-        const copy = Uint8Array.from(pixels);
-        for (let row = top; row < top + square; row++) {
-          copy.fill(0, 28*row + left, 28*row + left + square);
-        }
-        copies.push(copy);
+function keepsFirst(find) {  // a finder that keeps the maps of its first look
+  let first = null;
+  return {
+    maps: () => first,
+    async find(pixels, dims) {
+      const maps = await find(pixels, dims);
+      first ??= maps;
+      return maps;
+    },
+  };
+}
+
+async function occlusion({pixels, digit}, scores) {  // `occlusion_grid` of web_explain
+  const {square, corners} = settings.occlusion;
+  const copies = [pixels];
+  for (const top of corners) {
+    for (const left of corners) {
+      const copy = Uint8Array.from(pixels);
+      for (let row = top; row < top + square; row++) {
+        copy.fill(0, 28*row + left, 28*row + left + square);
       }
+      copies.push(copy);
     }
-    const all = new Uint8Array(copies.length*28*28);
-    copies.forEach((copy, k) => all.set(copy, k*28*28));
-    const {data, dims} = (await engine.look(all, [copies.length, 28, 28])).scores;
-    const [before, ...after] = copies.map((_, k) => data[k*dims[1] + digit]);
-    const drop = (row, k) => before - after[row*corners.length + k];
-    return {square, corners, drops: corners.map((_, row) => corners.map((_, k) => drop(row, k)))};
   }
+  const all = new Uint8Array(copies.length*28*28);
+  copies.forEach((copy, k) => all.set(copy, k*28*28));
+  const {data, dims} = await scores(all, [copies.length, 28, 28]);
+  const [before, ...after] = copies.map((_, k) => data[k*dims[1] + digit]);
+  const drop = (row, k) => before - after[row*corners.length + k];
+  return {square, corners, drops: corners.map((_, row) => corners.map((_, k) => drop(row, k)))};
+}
 
-  return engine;
+function aStroke() {  // in the middle of a pad
+  const plane = new Float32Array(280*280).fill(255);
+  for (let y = 60; y < 220; y++) plane.fill(0, 280*y + 130, 280*y + 150);
+  return {planes: [plane, plane, plane], width: 280, height: 280, corner: [0, 0], scale: [1, 1]};
 }
 
 function mapsOf(found) {
   if (!found) return null;  // an image in MNIST's form is not searched
   const {data, dims: [, , height, width]} = found;
-  const map = k => Uint8Array.from(data.subarray(k*width*height, (k + 1)*width*height), v => 255*v);
+  const size = width*height;
+  const map = k => new Uint8Array(data.subarray(k*size, (k + 1)*size).map(v => 255*v));
   const [ink, cores, other] = [0, 1, 2].map(map);
   return {ink, cores, other, width, height};
 }

@@ -3,8 +3,8 @@
 //   import {cutOut, locate, missed} from './locate.js';
 // finder(Float32Array, [n, 3, h, w]) gives maps of half that size, as {data, dims}.
 import {above, boundingBox, components, quantile, resizeAll, round, sum} from './pixels.js';
+import {constants, remarks} from './settings.js';
 
-const {constants, remarks} = JSON.parse(document.getElementById('settings').textContent);
 const {CORE_WIDTH, CORE_HEIGHT, LEVELS, PART} = constants;
 const {FIRST_LOOK, SECOND_LOOK, LARGEST_ZOOM, SHORTEST} = constants;
 const {SMALL, GOOD, CLOSE_UP, ROOM, MAX_DIGITS, SAME} = constants;
@@ -110,13 +110,15 @@ function ownInk(ink, core, own, others) {  // each pixel belongs to the nearest 
   const mine = seen.filter(c => sameDigit(c, own));
   const foreign = [...seen.filter(c => !mine.includes(c)), ...rivals];
   if (!mine.length) mine.push(own);
+  const sure = Math.max(...mine.map(c => c.confidence));
+  if (!foreign.length) return [ink, sure];
   const owned = ink.map((v, i) => {
     const x = 2*(i % HALF) + 1;
     const y = 2*Math.floor(i/HALF) + 1;
     const nearest = cores => Math.min(...cores.map(c => distance(c, x, y)));
     return nearest(mine) <= nearest(foreign) ? v : 0;
   });
-  return [owned, Math.max(...mine.map(c => c.confidence))];
+  return [owned, sure];
 }
 
 function inCloseUp(core, [left, top, side]) {

@@ -1,5 +1,7 @@
 // The page to draw on: what is drawn or dropped goes to an engine, and its answers are shown. The
 // engine is a server (`mnist_serve`) or, on the static web site, the same two networks in the page.
+import {inWords, isFound, isLikely, nameOf, percent, warningOf} from './answers.js';
+import {LARGEST, NOTHING, TOO_LARGE} from './answers.js';
 import {make} from './elements.js';
 import {browser, server} from './engines.js';
 import {createInside} from './inside.js';
@@ -8,26 +10,15 @@ import {createPad} from './pad.js';
 import {paintFinder, paintMap, paintOcclusion} from './paint.js';
 import {openImage} from './pixels.js';
 import {predict} from './reader.js';
+import {remarks, settings} from './settings.js';
 import {createDrop} from './upload.js';
 
 const $ = id => document.getElementById(id);
-const settings = JSON.parse($('settings').textContent);
-const engine = settings.engine === 'browser' ? browser() : server();
-const LARGEST_FILE = 2e7;  // bytes
+const here = settings.engine === 'browser';
+const engine = here ? browser() : server();
 const WIDEST = 840;  // pixels of a photo on the page
 
 // an answer
-
-const nameOf = answer => answer.label ?? String(answer.digit);
-const found = answer => answer && answer.warning !== settings.remarks.nothing;
-
-function warningOf({warning}) {  // without the hint for those who program
-  return warning?.split('; `')[0] ?? '';
-}
-
-function percent(v) {
-  return v > .995 ? 'more than 99%' : v < .005 ? 'less than 1%' : `${Math.round(100*v)}%`;
-}
 
 for (let k = 0; k < 10; k++) {
   const well = make('span', {className: 'well'}, make('span', {className: 'bar'}));
@@ -45,10 +36,10 @@ function showBars(answer) {
   const shown = answer ? likeliest(answer) : [];
   [...$('bars').children].forEach((item, place) => {
     const {k, name, p} = shown[place] ?? {p: 0};
-    const some = answer && p >= .005;
     item.hidden = Boolean(answer) && k === undefined;
     item.classList.toggle('best', k !== undefined && k === answer.digit);
-    item.querySelector('.share').textContent = !some ? '' : p > .995 ? '>99%' : percent(p);
+    const share = percent(p).replace('more than ', '>');
+    item.querySelector('.share').textContent = answer && isLikely(p) ? share : '';
     item.querySelector('.bar').style.transform = `scaleY(${p})`;
     if (name) item.querySelector('.name').textContent = item.title = name;
     item.setAttribute('aria-label', answer ? `${name}: ${percent(p)}` : name ?? '');
@@ -56,25 +47,18 @@ function showBars(answer) {
 }
 
 function showAnswer(read) {
-  const answer = found(read) ? read : null;
+  const answer = isFound(read) ? read : null;
   const name = answer ? nameOf(answer) : '?';
   $('digit').textContent = name;
   $('digit').classList.toggle('none', !answer);
   $('digit').classList.toggle('long', name.length > 2);
-  const nothing = read ? 'No digit was found.' : 'Draw, as large as you like.';
+  const nothing = read ? NOTHING : 'Draw, as large as you like.';
   $('sure').textContent = answer ? `${percent(answer.confidence)} confident` : nothing;
   $('warning').textContent = answer ? warningOf(answer) : '';
   showBars(answer);
   paintMap($('seen'), answer?.pixels ?? new Uint8Array(28*28), 28, 28, {high: 255});
   const seen = answer ? `the digit at 28 by 28 pixels, read as ${name}` : 'nothing yet';
   $('seen').setAttribute('aria-label', seen);
-}
-
-function inWords(answer) {
-  if (!answer) return 'The pad is blank.';
-  if (!found(answer)) return 'No digit was found.';
-  const warning = answer.warning ? `; ${warningOf(answer)}` : '';
-  return `${nameOf(answer)}, ${percent(answer.confidence)} confident${warning}`;
 }
 
 // how it came about
@@ -90,11 +74,12 @@ async function openInside() {
   const described = await engine.network();
   if (!described.layers) return;  // no chain of layers
   inside = createInside($('network'), createNetwork(described));
+  $('second').hidden = false;
   if (shown) showLevels();
 }
 
 function showInside(answer, whose = '') {
-  shown = found(answer) ? answer : null;
+  shown = isFound(answer) ? answer : null;
   $('empty').hidden = Boolean(shown);
   $('levels').hidden = !shown;
   $('views').hidden = Boolean(whose);  // they are about the drawing
@@ -130,7 +115,7 @@ async function readOnce(finished) {
     performance.measure('reading', {start: asked});  // for the developer tools
     if (finished) $('said').textContent = inWords(answer);
     isStale(Boolean(answer));
-    if (!found(answer) || !finished || next) return;
+    if (!isFound(answer) || !finished || next) return;
     const explanation = await engine.explain(pad, answer).catch(() => null);  // the rest stands
     if (!explanation || next || shown !== answer) return;
     showExplanation(answer, explanation);
@@ -207,13 +192,13 @@ async function readPhoto(name, bytes, others) {  // others: how many came with i
   $('number').textContent = '';
   $('about').textContent = 'reading …';
   try {
-    if (!bytes) throw new Error('The image has more than 20 MB: make it smaller first.');
+    if (!bytes) throw new Error(TOO_LARGE);
     const rows = await engine.readImage(bytes);
     const digits = rows.flat();
     // a TIFF is read here, and not every browser can show it
     const picture = await createImageBitmap(new Blob([bytes])).catch(() => null);
     if (overtaken()) return;
-    if (!digits.length) throw new Error(settings.remarks.nothing);
+    if (!digits.some(isFound)) throw new Error(digits[0]?.warning ?? remarks.nothing);
     if (picture) showPhoto(picture, digits);
     const text = showNumber(rows);
     $('about').textContent = aboutAll(digits, others);
@@ -227,7 +212,7 @@ async function readPhoto(name, bytes, others) {  // others: how many came with i
 }
 
 const drop = createDrop($('drop'), {
-  limit: LARGEST_FILE,
+  limit: LARGEST,
   what: 'PNG, JPEG, WEBP and others',
   several: false,
   camera: 'Take a photo',
@@ -243,7 +228,6 @@ document.addEventListener('paste', event => drop.take([...event.clipboardData.fi
 
 // where the networks are, and light and dark
 
-const here = settings.engine === 'browser';
 $('where').textContent = here ? 'They run in your browser.'
   : 'They run on the computer that serves this page.';
 if (here) {

@@ -7,19 +7,37 @@ const BLUE = [0, 114, 178];
 const ORANGE = [213, 94, 0];
 
 export function strongest(values) {
-  return values.reduce((most, v) => Math.max(most, Math.abs(v)), 1e-6);
+  let most = 1e-6;
+  for (const v of values) most = Math.max(most, Math.abs(v));
+  return most;
 }
+
+// All shades of a color, from white on: each as one number, in the order in which an image has it.
+function shadesOf(color) {
+  const shades = new Uint8ClampedArray(4*256).fill(255);
+  for (let part = 0; part < 256; part++) {
+    for (let k = 0; k < 3; k++) shades[4*part + k] = 255 + (color[k] - 255)*part/255;
+  }
+  return new Uint32Array(shades.buffer);
+}
+
+const [BLACKS, BLUES, ORANGES] = [BLACK, BLUE, ORANGE].map(shadesOf);
 
 // Paint numbers into an image, each as a square of `zoom` pixels.
 export function paintAt(image, values, width, left, top, zoom, {signed = false, high, low = 0}) {
-  for (let i = 0; i < values.length; i++) {
-    const v = signed ? values[i] : values[i] - low;
-    const color = !signed ? BLACK : v > 0 ? BLUE : ORANGE;
-    const part = Math.min(1, (signed ? Math.abs(v) : Math.max(v, 0))/(high - low));
-    const [x, y] = [left + i % width*zoom, top + Math.floor(i/width)*zoom];
-    for (let pixel = 0; pixel < zoom*zoom; pixel++) {
-      const at = 4*((y + Math.floor(pixel/zoom))*image.width + x + pixel % zoom);
-      for (let k = 0; k < 3; k++) image.data[at + k] = 255 + (color[k] - 255)*part;
+  const pixels = new Uint32Array(image.data.buffer);
+  const across = image.width;
+  const scale = 255/(high - low);
+  for (let y = 0; y*width < values.length; y++) {
+    for (let x = 0; x < width; x++) {
+      const v = values[y*width + x] - low;
+      const shades = !signed ? BLACKS : v > 0 ? BLUES : ORANGES;
+      const part = scale*(signed ? Math.abs(v) : Math.max(v, 0));
+      const shade = shades[Math.min(255, Math.round(part))];
+      const start = (top + y*zoom)*across + left + x*zoom;
+      for (let row = 0; row < zoom; row++) {
+        for (let column = 0; column < zoom; column++) pixels[start + row*across + column] = shade;
+      }
     }
   }
 }

@@ -3,7 +3,8 @@
 //   import {openImage, mnistForm} from './pixels.js';
 // An image is {planes, width, height, corner, scale}: red, green and blue, each a Float32Array of
 // 0…255; where it lies in its source, and pixels here for one of the source.
-const {constants} = JSON.parse(document.getElementById('settings').textContent);
+import {constants} from './settings.js';
+
 const {WORK, SIDE, BOX, MIDDLE} = constants;
 
 const clamp = (v, low, high) => Math.min(Math.max(v, low), high);
@@ -49,27 +50,38 @@ function between(from, to) {  // cv2.INTER_LINEAR: the two pixels whose centers 
   });
 }
 
-function weights(from, to, first, columns) {  // beyond the edges, the last pixels are repeated
-  const all = to < from ? covered(from, to) : between(from, to);
-  const clamped = k => clamp(first + k, 0, columns - 1);
-  return all.map(parts => parts.map(({k, weight}) => ({k: clamped(k), weight})));
+// What each new pixel is made of, all in one row: old pixels and their weights. Those of pixel i
+// begin at ends[i - 1] and end before ends[i]. Beyond the edges, the last pixel is repeated.
+function weights(from, to, first, columns) {
+  const parts = to < from ? covered(from, to) : between(from, to);
+  const flat = parts.flat();
+  let count = 0;
+  return {
+    ends: Int32Array.from(parts, some => count += some.length),
+    pixels: Int32Array.from(flat, ({k}) => clamp(first + k, 0, columns - 1)),
+    parts: Float64Array.from(flat, ({weight}) => weight),
+  };
 }
 
 export function resize(plane, columns, [left, top, w, h], width, height) {  // a part of a plane
   const across = weights(w, width, left, columns);
   const down = weights(h, height, top, plane.length/columns);
-  const first = across[0][0].k;
-  const last = across.at(-1).at(-1).k;
+  const first = across.pixels[0];
+  const last = across.pixels.at(-1);
   const row = new Float64Array(columns);
   const result = new Float32Array(width*height);
+  let from = 0;
   for (let y = 0; y < height; y++) {
     row.fill(0, first, last + 1);
-    for (const {k, weight} of down[y]) {
-      for (let x = first; x <= last; x++) row[x] += weight*plane[k*columns + x];
+    for (; from < down.ends[y]; from++) {
+      const start = down.pixels[from]*columns;
+      const weight = down.parts[from];
+      for (let x = first; x <= last; x++) row[x] += weight*plane[start + x];
     }
+    let k = 0;
     for (let x = 0; x < width; x++) {
       let total = 0;
-      for (const {k, weight} of across[x]) total += weight*row[k];
+      for (; k < across.ends[x]; k++) total += across.parts[k]*row[across.pixels[k]];
       result[y*width + x] = total;
     }
   }
@@ -107,7 +119,8 @@ export function boundingBox(places, width) {  // of pixels, named by their numbe
 }
 
 export function components(map, width, level = .5) {  // the spots above; a pixel has four neighbors
-  const open = Uint8Array.from(map, v => v > level);
+  const open = new Uint8Array(map.length);
+  for (let i = 0; i < map.length; i++) open[i] = map[i] > level;
   const found = [];
   for (let start = 0; start < open.length; start++) {
     if (!open[start]) continue;
@@ -131,7 +144,9 @@ export function components(map, width, level = .5) {  // the spots above; a pixe
 }
 
 export function above(values, level) {  // the numbers of the pixels that are
-  return range(values.length).filter(i => values[i] > level);
+  const places = [];
+  for (let i = 0; i < values.length; i++) if (values[i] > level) places.push(i);
+  return places;
 }
 
 // images
@@ -150,7 +165,9 @@ export function onPaper({data, width, height}) {  // what a canvas gives
   let opaque = true;
   let colored = false;
   for (let i = 0; i < alpha.length; i++) {
-    [r[i], g[i], b[i]] = [data[4*i], data[4*i + 1], data[4*i + 2]];
+    r[i] = data[4*i];
+    g[i] = data[4*i + 1];
+    b[i] = data[4*i + 2];
     alpha[i] = data[4*i + 3]/255;
     opaque &&= alpha[i] > .99;
     colored ||= r[i] !== g[i] || r[i] !== b[i];
@@ -188,6 +205,7 @@ export function inSource({corner: [left, top], scale: [across, down]}, [x, y, w,
 }
 
 export function gray({planes: [r, g, b]}) {
+  if (r === g && r === b) return r;
   return r.map((v, i) => (v + g[i] + b[i])/3);
 }
 
