@@ -249,7 +249,10 @@ def draw(page, points: list[tuple[int, int]], pad: str = '.digit-pad', pause: fl
     "Draw one stroke on a pad with the mouse; points in its 280 by 280, seconds after each."
     canvas = page.locator(f'{pad} canvas').first
     canvas.scroll_into_view_if_needed()  # what is above it may have grown since
-    box = canvas.bounding_box()
+    box, before = canvas.bounding_box(), None
+    while box != before:  # and may still grow
+        page.wait_for_timeout(200)
+        before, box = box, canvas.bounding_box()
     at = [
         (box['x'] + x * box['width'] / 280, box['y'] + y * box['height'] / 280) for x, y in points
     ]
