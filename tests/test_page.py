@@ -132,7 +132,8 @@ def test_other_classes_are_shown_by_their_names(page, serve):
     page.mouse.down()
     page.mouse.move(box['x'] + 200, box['y'] + 200, steps=5)
     page.mouse.up()
-    page.locator('#digit', has_text='sign').wait_for()
+    said_last = page.locator('#said', has_text='sign')  # when the stroke has ended
+    said_last.wait_for(state='attached')
     said = page.locator('#digit').text_content()
     bars = page.locator('#bars li:visible')
     assert said in names and bars.count() == 10
