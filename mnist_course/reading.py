@@ -161,7 +161,7 @@ def predict(
     source:ImageSource, # path, bytes, file object, PIL image, numpy array or tensor
     model:nn.Module|None=None, # a trained network; None takes the one that ships with the package
 )->Prediction:
-    """Read the main digit of an image: the largest one.
+    """Read the main digit of an image: the largest one. `read_number` reads them all.
 
     source: as for `preprocess`. model: a network that takes (N,28,28) images to (N,10) logits.
 

@@ -20,8 +20,7 @@ REMARKS = { # all that may be said of an answer; the page in the browser is give
     'blank': 'the page is blank: there is no ink on it',
     'nothing': 'no digit was found',
     'faint': 'nearly blank: what ink there is on the page is very faint',
-    'several': 'several digits: there seem to be {count}, and this is one of them; '
-               '`read_number` reads them all',
+    'several': 'several digits: there seem to be {count}, and this is one of them',
     'unsure': 'too unsure to say: {first} or {second}',
     'strange': 'this does not look like a digit',
     'cut': 'the digit touches the edge of the image: a part of it may be missing',

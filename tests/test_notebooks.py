@@ -1,6 +1,5 @@
-"""Every page of the course and the appendix runs in a real kernel, shrunk, as papermill runs it;
-parameters take effect; a kernel that hangs is ended. The library's notebooks are run by
-nbdev_test, as all the others are."""
+"""Every notebook runs in a real kernel, shrunk, as papermill runs it; parameters take effect; a
+kernel that hangs is ended."""
 
 import ast
 import os
@@ -16,7 +15,6 @@ from tools.notebooks import all_outputs, clean, notebooks, parameters, tags, wri
 from tools.run import run
 
 NOTEBOOKS = [p.relative_to(ROOT / 'nbs') for p in notebooks()]
-READ_BY_LEARNERS = [name for name in NOTEBOOKS if name.parts[0] != 'library']
 
 
 def outputs(path: Path) -> str:
@@ -42,7 +40,7 @@ def test_a_warning_is_seen_before_it_is_cleaned_away():
     assert [text.strip() for text in spoken(nb)] == ['UserWarning: old']
 
 
-@pytest.mark.parametrize('name', READ_BY_LEARNERS, ids=lambda p: p.stem)
+@pytest.mark.parametrize('name', NOTEBOOKS, ids=lambda p: p.stem)
 def test_it_runs_in_a_kernel_and_shows_what_may_be_committed(name, course, tmp_path):
     before = sorted(p for p in course.rglob('*'))
     run(course / 'nbs' / name, tmp_path / name.name, env={'IN_TEST': '1'}, seconds=900)

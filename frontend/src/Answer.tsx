@@ -1,5 +1,5 @@
 import {useEffect, useRef} from 'react';
-import {isFound, NOTHING, percent, warningOf} from '@assets/answers.js';
+import {isFound, NOTHING, percent} from '@assets/answers.js';
 import type {Item} from './App';
 
 function paint(canvas: HTMLCanvasElement, pixels: Uint8Array) {  // as they are: ink 255 on 0
@@ -25,7 +25,7 @@ export function Answer({answer: read, onCorrect}: Props) {
       <canvas ref={seen} width="28" height="28" role="img" aria-label="What the network sees" />
       <div>
         <p>{answer ? `${percent(answer.confidence)} confident` : nothing}</p>
-        <p className="warning">{answer && warningOf(answer)}</p>
+        <p className="warning">{answer?.warning}</p>
       </div>
     </div>
     <p id="question">Wrong? Choose the correct digit. The bars show how likely the network thinks each one is.</p>

@@ -65,7 +65,6 @@ declare module '@assets/answers.js' {
   export const NOTHING: string;
   export function isFound<T extends Answer>(answer: T | null): answer is T;
   export function percent(part: number): string;
-  export function warningOf(answer: Answer): string;
   export function inWords(answer: Answer | null): string;
 }
 

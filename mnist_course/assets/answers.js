@@ -23,13 +23,9 @@ export function percent(part) {
   return isLikely(part) ? `${Math.round(100*part)}%` : 'less than 1%';
 }
 
-export function warningOf({warning}) {  // without the hint for those who program
-  return warning?.split('; `')[0] ?? '';
-}
-
 export function inWords(answer) {
   if (!answer) return 'The pad is blank.';
   if (!isFound(answer)) return NOTHING;
-  const warning = answer.warning ? `; ${warningOf(answer)}` : '';
+  const warning = answer.warning ? `; ${answer.warning}` : '';
   return `${nameOf(answer)}, ${percent(answer.confidence)} confident${warning}`;
 }

@@ -1,6 +1,6 @@
 // The page to draw on: what is drawn or dropped goes to an engine, and its answers are shown. The
 // engine is a server (`mnist_serve`) or, on the static web site, the same two networks in the page.
-import {inWords, isFound, isLikely, nameOf, percent, warningOf} from './answers.js';
+import {inWords, isFound, isLikely, nameOf, percent} from './answers.js';
 import {LARGEST, NOTHING, TOO_LARGE} from './answers.js';
 import {make} from './elements.js';
 import {browser, server} from './engines.js';
@@ -54,7 +54,7 @@ function showAnswer(read) {
   $('digit').classList.toggle('long', name.length > 2);
   const nothing = read ? NOTHING : 'Draw, as large as you like.';
   $('sure').textContent = answer ? `${percent(answer.confidence)} confident` : nothing;
-  $('warning').textContent = answer ? warningOf(answer) : '';
+  $('warning').textContent = answer?.warning ?? '';
   showBars(answer);
   paintMap($('seen'), answer?.pixels ?? new Uint8Array(28*28), 28, 28, {high: 255});
   const seen = answer ? `the digit at 28 by 28 pixels, read as ${name}` : 'nothing yet';
@@ -175,7 +175,7 @@ function showNumber(rows) {
 }
 
 function aboutAll(digits, others) {
-  const warnings = [...new Set(digits.map(warningOf).filter(Boolean))];
+  const warnings = [...new Set(digits.map(({warning}) => warning).filter(Boolean))];
   if (others) warnings.push('only the first image was read');
   const least = Math.min(...digits.map(({confidence}) => confidence));
   const which = digits.length === 1 ? '' : 'the least confident digit: ';
